@@ -26,7 +26,8 @@
     │   ├── FunctionFailed          502  its handler raised
     │   ├── FunctionAnswerInvalid   502  it answered something else than its contract
     │   └── FunctionRejected        4xx  it refused the input with a sentence of its own
-    │       └── FunctionStateUnknown 410 it does not have the tracker state of a handle any more
+    │       ├── FunctionStateUnknown 410 it does not have the tracker state of a handle any more
+    │       └── EmbeddingUnknown    410  it does not have the embedding of a key
     ├── PlatformError               nobody is wrong; retrying may help
     │   ├── PlatformUnreachable     503  no connection to the platform or the function
     │   ├── FunctionUnavailable     503  building, stopped, away
@@ -223,6 +224,13 @@ class FunctionStateUnknown(FunctionRejected):
     """The function does not have the state of a tracked object any more."""
 
     code = "state_unknown"
+    status_code = 410
+
+
+class EmbeddingUnknown(FunctionRejected):
+    """The function does not have the embedding of a key, and needs the embedding itself."""
+
+    code = "embedding_unknown"
     status_code = 410
 
 

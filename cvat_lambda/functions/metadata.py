@@ -3,9 +3,9 @@
 The input is Nuclio's function object (``metadata``, ``spec``, ``status``; Nuclio 1.14.1). What
 the app reads is in ``metadata.annotations``, as CVAT's functions write it (CVAT 2.54):
 ``type``, ``name``, ``spec`` (labels as JSON text), ``version``, the interactor's and the tracker's
-keys; and this project's optional ones: ``embedding``, ``binary``, ``prompts``, ``max_batch``,
-``max_frames``, ``accepts``, ``max_image_side``. Only ``metadata.name`` and the annotation ``type``
-are required.
+keys; and this project's optional ones: ``embedding``, ``keeps_embeddings``, ``binary``,
+``prompts``, ``max_batch``, ``max_frames``, ``accepts``, ``max_image_side``. Only ``metadata.name``
+and the annotation ``type`` are required.
 """
 
 from __future__ import annotations
@@ -151,6 +151,7 @@ class _Reader:
             ),
             legacy_tracker=kind is Kind.TRACKER and not shape_types,
             embedding=self.boolean("embedding"),
+            keeps_embeddings=self.boolean("keeps_embeddings"),
             binary=self.boolean("binary"),
             prompts=self.prompts() if kind is Kind.DETECTOR else (),
             max_batch=self.integer("max_batch", 1, lowest=1),

@@ -71,6 +71,7 @@ class FunctionSpec:
     supported_shape_types: tuple[str, ...] = ()  # of trackers
     legacy_tracker: bool = False  # takes and returns bare point arrays
     embedding: bool = False  # can return and take embeddings
+    keeps_embeddings: bool = False  # keeps the last ones by their keys, so that a key may suffice
     binary: bool = False  # takes binary bodies (gateway/payload.py), and may answer them
     prompts: tuple[str, ...] = ()  # what a detector takes in a call: "text", "exemplar"
     max_batch: int = 1  # frames in one invocation of a detector

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 from cvat_lambda.annotations import mask_text
 from cvat_lambda.errors import (
+    EmbeddingUnknown,
     FunctionAnswerInvalid,
     FunctionBusy,
     FunctionCrashed,
@@ -114,6 +115,7 @@ class ErrorRule:
     name: str
     fits: Callable[[ResponseFacts], bool]
     make: ErrorFactory
+    level: int = logging.WARNING  # of the log line
 
 
 class AddressMissing(FunctionUnavailable):
@@ -130,7 +132,8 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
     facts = facts_of(spec, answer, sent_bytes=sent_bytes, platform=platform)
     rule = next(rule for rule in ERROR_RULES if rule.fits(facts))
     error = rule.make(facts)
-    logger.warning(
+    logger.log(
+        rule.level,
         "function '%s' answered %d (%s): %s",
         spec.id,
         answer.status,
@@ -368,6 +371,14 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
         name="dashboard: not reachable",  # refused, name unknown, no route
         fits=lambda facts: bool(facts.platform_says),
         make=_says(PlatformUnreachable, _UNREACHABLE),
+    ),
+    ErrorRule(
+        name="embedding unknown",
+        fits=lambda facts: (
+            facts.status >= 400 and _error_object(facts).get("code") == EmbeddingUnknown.code
+        ),
+        make=_says(EmbeddingUnknown, "does not have the embedding any more"),
+        level=logging.DEBUG,  # of each key, each worker process answers so once
     ),
     ErrorRule(
         name="tracker state unknown",

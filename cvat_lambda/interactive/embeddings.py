@@ -9,6 +9,11 @@ at once, the function computes the embedding once. A caller that wants the ``blo
 An embedding is kept with the revision of the function that made it. An answer to an embedding of
 another revision is discarded, and the function gets the image: another revision could decode it to
 a wrong mask.
+
+A function whose metadata say ``keeps_embeddings: true`` keeps its last embeddings in memory. The
+app gives each one a random key (``embedding_key``) and sends the key alone with a later click. The
+megabytes are sent only if the function answers that it does not have the embedding: it was evicted,
+or the worker process of the function is another one.
 """
 
 from __future__ import annotations
@@ -18,12 +23,13 @@ import hashlib
 import json
 import logging
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.errors import FunctionError
+from cvat_lambda.errors import EmbeddingUnknown, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult
 from cvat_lambda.gateway.payload import Body, Pieces, encode_body, encode_payload, encode_pieces
@@ -38,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 _PROMPT_BYTES = 64 * 1024  # reserved for the points beside an embedding
+_KEY = "embedding_key"  # the field of a body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,7 @@ class StoredEmbedding:
 
     image_size: tuple[int, int]  # size of the whole frame, so that a click need not read it
     revision: str  # of the function that made it; "": not known
+    key: str  # under which the function may keep it; not guessable; "": it keeps none
     content: bytes | memoryview  # megabytes: a view, not a copy, of what the store returned
     # Of an embedding of a binary answer: its members beside ``data``, and `content` is the data.
     # None: `content` is the whole embedding as JSON text.
@@ -53,7 +61,7 @@ class StoredEmbedding:
 
     def pack(self) -> bytes:
         """Return one byte string: a JSON array of what is small, a line break, the content."""
-        small = [*self.image_size, self.revision, self.members]
+        small = [*self.image_size, self.revision, self.key, self.members]
         head = json.dumps(small, allow_nan=False, separators=(",", ":"))
         return b"".join((head.encode(), b"\n", self.content))
 
@@ -61,33 +69,46 @@ class StoredEmbedding:
     def unpack(cls, packed: bytes) -> StoredEmbedding:
         """Return the embedding that `pack` wrote."""
         end = packed.index(b"\n")
-        width, height, revision, members = json.loads(packed[:end])
-        content = memoryview(packed)[end + 1 :]
-        return cls(image_size=(width, height), revision=revision, content=content, members=members)
+        width, height, revision, key, members = json.loads(packed[:end])
+        return cls(
+            image_size=(width, height),
+            revision=revision,
+            key=key,
+            content=memoryview(packed)[end + 1 :],
+            members=members,
+        )
 
     @classmethod
     def of(
-        cls, embedding: Mapping[str, Any], *, image_size: tuple[int, int], revision: str
+        cls, embedding: Mapping[str, Any], *, image_size: tuple[int, int], revision: str, key: str
     ) -> StoredEmbedding:
         """Return an embedding that `check_embedding` accepts.
 
         Raise ValueError or RecursionError if its other members cannot be JSON.
         """
-        members = dict(embedding)
-        data = members.pop("data")
-        if isinstance(data, bytes):
+        content, members = embedding["data"], None
+        if isinstance(content, bytes):
+            members = {name: value for name, value in embedding.items() if name != "data"}
             json.dumps(members, allow_nan=False)
-            return cls(image_size=image_size, revision=revision, content=data, members=members)
-        text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
-        return cls(image_size=image_size, revision=revision, content=text)
+        else:
+            content = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
+        return cls(
+            image_size=image_size, revision=revision, key=key, content=content, members=members
+        )
+
+    def body_without_content(self, fields: Mapping[str, Any]) -> Body:
+        """Return the body of a call with these fields and the key of the embedding."""
+        return encode_payload({**fields, _KEY: self.key}, binary=self.members is not None)
 
     def body(self, fields: Mapping[str, Any]) -> Body:
-        """Return the body of a call with these fields and the embedding.
+        """Return the body of a call with these fields, the embedding, and its key if it has one.
 
         The megabytes of the embedding are neither parsed, nor built again, nor copied. A function
         that answered bytes takes binary bodies, and an embedding is sent to the revision that
         answered it.
         """
+        if self.key:
+            fields = {**fields, _KEY: self.key}
         if self.members is None:
             start = encode_payload(fields)[:-1]
             return Pieces(start + b',"embedding":', self.content, b"}")
@@ -130,17 +151,17 @@ def prepare_embedding(call: Call, number: int) -> bool:
         return False
     with store.computing(key, timeout_s=call.left_s()):
         if store.get(key) is None:
-            view, result = _send_image(call, number, want="embedding")
+            view, result, function_key = _send_image_for_embedding(call, number)
             found = result.answer
             embedding = found.get("embedding") if isinstance(found, dict) else None
-            _keep(call.spec, key, view, embedding, result.revision)
+            _keep(call.spec, key, view, embedding, result.revision, function_key)
     return store.get(key) is not None
 
 
 def embedding_key(spec: FunctionSpec, frame_key: str, region: Region | None) -> str:
     """Return the key of an embedding, a hash of all that it depends on."""
     box = "" if region is None else ",".join(map(str, region.box))
-    parts = json.dumps(["3", spec.id, spec.revision, frame_key, box])  # 3: the form of `pack`
+    parts = json.dumps(["4", spec.id, spec.revision, frame_key, box])  # 4: the form of `pack`
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -165,19 +186,25 @@ def _answer_from(
 
 def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
     view = View.of(stored.image_size, call.params.roi)
-    return view, call.invoke(stored.body(prompt(call.params, view)))
+    fields = prompt(call.params, view)
+    if stored.key and call.spec.keeps_embeddings:
+        try:
+            return view, call.invoke(stored.body_without_content(fields))
+        except EmbeddingUnknown:
+            pass
+    return view, call.invoke(stored.body(fields))
 
 
 def _ask_for_embedding(
     call: Call, number: int, answer_format: AnswerFormat, *, key: str
 ) -> tuple[View, Any]:
     """Send the image, and keep the embedding that the function answers."""
-    view, result = _send_image(call, number, want="embedding")
+    view, result, function_key = _send_image_for_embedding(call, number)
     found = result.answer
     if not isinstance(found, dict):
         return view, found
     embedding = found.pop("embedding", None)
-    _keep(call.spec, key, view, embedding, result.revision)
+    _keep(call.spec, key, view, embedding, result.revision, function_key)
     if answer_format.blob and "blob" not in found:
         blob = None if check_embedding(embedding) else blob_of(embedding)
         if blob is None:
@@ -192,10 +219,19 @@ def _ask_with_image(call: Call, number: int, answer_format: AnswerFormat) -> tup
     return view, result.answer
 
 
-def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, InvocationResult]:
+def _send_image_for_embedding(call: Call, number: int) -> tuple[View, InvocationResult, str]:
+    """Send the image. Return also the key under which the function may keep its embedding."""
+    function_key = secrets.token_hex(16) if call.spec.keeps_embeddings else ""
+    more = {_KEY: function_key} if function_key else {}
+    return *_send_image(call, number, want="embedding", **more), function_key
+
+
+def _send_image(
+    call: Call, number: int, *, want: str | None, **more: str
+) -> tuple[View, InvocationResult]:
     frame: Frame = call.frame(number)
     view = View.of(image_size(frame), call.params.roi)
-    fields = prompt(call.params, view)
+    fields = {**prompt(call.params, view), **more}
     if want is not None:
         fields["want"] = want
     images = {"image": view.encode(frame, call.spec).data}
@@ -206,12 +242,14 @@ def _with_blob(found: Any, blob: str | None) -> Any:
     return {**found, "blob": blob} if blob is not None and isinstance(found, dict) else found
 
 
-def _keep(spec: FunctionSpec, key: str, view: View, embedding: Any, revision: str) -> None:
+def _keep(
+    spec: FunctionSpec, key: str, view: View, embedding: Any, revision: str, function_key: str
+) -> None:
     problem = check_embedding(embedding)
     if problem is None:
         try:
             packed = StoredEmbedding.of(
-                embedding, image_size=view.image_size, revision=revision
+                embedding, image_size=view.image_size, revision=revision, key=function_key
             ).pack()
         except (TypeError, ValueError, RecursionError):  # members beside those that were checked
             problem = "it holds a number that is not finite, or is nested too deeply"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common import binary
-from common.errors import BadInput, StateUnknown
+from common.errors import BadInput, EmbeddingUnknown, StateUnknown
 from common.inputs import is_binary, read_body
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], objec
     """Return the response with the result of ``run(body)``.
 
     Where ``run`` raises BadInput, the status is 400 and the body ``{"error": sentence}``. Where it
-    raises StateUnknown, the status is 410, and the body names the objects.
+    raises StateUnknown or EmbeddingUnknown, the status is 410. The body has a ``code``, and names
+    the objects whose states are unknown.
     """
     try:
         with binary.accepted(is_binary(event)):
@@ -34,6 +35,9 @@ def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], objec
         return respond(context, {"error": str(error)}, status=400)
     except StateUnknown as error:
         gone = {"error": str(error), "code": "state_unknown", "objects": error.objects}
+        return respond(context, gone, status=410)
+    except EmbeddingUnknown as error:
+        gone = {"error": str(error), "code": "embedding_unknown"}
         return respond(context, gone, status=410)
 
 

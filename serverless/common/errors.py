@@ -17,5 +17,9 @@ class StateUnknown(ValueError):
         self.objects = list(objects)  # their numbers in the call
 
 
+class EmbeddingUnknown(ValueError):
+    """The embedding of a key is not in memory any more. The app then sends the embedding."""
+
+
 class WeightsMissing(RuntimeError):
     """A weights file is missing. The message states the path where it is expected."""

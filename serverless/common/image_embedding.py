@@ -1,16 +1,22 @@
-"""The JSON form of an image embedding.
+"""The JSON form of an image embedding, and the last embeddings of this worker process.
 
-An interactor returns it with the first click; the caller sends it back with the next ones.
+An interactor returns an embedding with the first click; the caller sends it back with the next
+ones. A caller that gives it a key (``embedding_key``) may send the key alone, and sends the
+embedding if this process does not have it.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import binary
-from common.errors import BadInput
-from common.images import max_pixels
+from common.errors import BadInput, EmbeddingUnknown
+from common.images import decode_image, max_pixels
 from common.state import pack_array, unpack_array
 
 if TYPE_CHECKING:
@@ -19,6 +25,10 @@ if TYPE_CHECKING:
 
 #: the values of ``want``: what an interactor with embeddings can be asked for
 WANTS = ("mask", "blob", "embedding")
+#: megabytes of embeddings that a process keeps, unless the environment says another number
+KEPT_MB = 64
+KEPT_MB_VARIABLE = "CVAT_LAMBDA_KEPT_EMBEDDINGS_MB"
+MAX_KEY = 128  # characters
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,75 @@ class ImageEmbedding:
                 f"'embedding' has {size[1]}x{size[0]} pixels, more than the limit of {limit}"
             )
         return cls(values=values, image_size=(size[0], size[1]))
+
+
+class KeptEmbeddings:
+    """The embeddings that were used last, by the keys that callers gave them. Safe for threads.
+
+    An embedding belongs to the weights of a ``version``, so that no other network gets it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit  # bytes
+        self._size = 0
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], ImageEmbedding] = OrderedDict()
+
+    def get(self, key: str, *, version: str) -> ImageEmbedding:
+        """Return the embedding of a key; raise EmbeddingUnknown."""
+        with self._lock:
+            found = self._kept.get((key, version))
+            if found is None:
+                raise EmbeddingUnknown("the embedding of 'embedding_key' is not in memory; send it")
+            self._kept.move_to_end((key, version))
+            return found
+
+    def put(self, key: str, embedding: ImageEmbedding, *, version: str) -> None:
+        """Keep an embedding. The least recently used ones are evicted to make room."""
+        size = embedding.values.nbytes
+        if size > self._limit:
+            return
+        with self._lock:
+            previous = self._kept.pop((key, version), None)
+            self._size += size - (0 if previous is None else previous.values.nbytes)
+            self._kept[key, version] = embedding
+            while self._size > self._limit:
+                _, evicted = self._kept.popitem(last=False)
+                self._size -= evicted.values.nbytes
+
+
+_kept = KeptEmbeddings(int(float(os.environ.get(KEPT_MB_VARIABLE) or KEPT_MB) * 10**6))
+
+
+def read_embedding(
+    body: dict[str, Any],
+    embed: Callable[[NDArray[np.uint8]], ImageEmbedding],
+    *,
+    version: str,
+    shape: tuple[int, ...],
+) -> ImageEmbedding:
+    """Return the embedding of a call: the one sent, that of its key, or that of its image.
+
+    Keep it if the call gives it a key. Raise EmbeddingUnknown for a key alone that is not kept, and
+    BadInput.
+    """
+    key = _read_key(body)
+    if body.get("embedding") is not None:
+        found = ImageEmbedding.from_json(body["embedding"], version=version, shape=shape)
+    elif key is not None and body.get("image") is None:
+        return _kept.get(key, version=version)
+    else:
+        found = embed(decode_image(body.get("image")))
+    if key is not None:
+        _kept.put(key, found, version=version)
+    return found
+
+
+def _read_key(body: dict[str, Any]) -> str | None:
+    key = body.get("embedding_key")
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY):
+        raise BadInput(f"'embedding_key' is not text of 1 to {MAX_KEY} characters")
+    return key
 
 
 def _is_side(value: object) -> bool:

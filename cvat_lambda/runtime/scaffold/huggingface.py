@@ -73,6 +73,7 @@ _TASKS: Final = {
             ("min_neg_points", "0"),
             ("startswith_box_optional", "true"),
             ("embedding", "true"),
+            ("keeps_embeddings", "true"),
             ("help_message", "Click on an object, or draw a box around it"),
         ),
     ),

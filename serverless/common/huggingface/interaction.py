@@ -13,8 +13,7 @@ from torch.nn import functional
 from common.errors import BadInput
 from common.huggingface.pretrained import read_model
 from common.huggingface.squares import SquareInput
-from common.image_embedding import ImageEmbedding
-from common.images import decode_image
+from common.image_embedding import ImageEmbedding, read_embedding
 from common.inputs import read_word
 from common.masks import interactor_answer, read_run_lengths
 from common.networks.prompts import BOTTOM_RIGHT, PADDING, TOP_LEFT, Prompt, read_prompt
@@ -41,6 +40,7 @@ class Interactor:
         self._device = device
         self._version = f"{model.config.model_type}-{fingerprint(model.vision_encoder)}"
         self._shapes = _embedding_shapes(model)
+        self._numbers = sum(int(np.prod(shape)) for shape in self._shapes)  # of an embedding
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Interactor:
@@ -67,7 +67,7 @@ class Interactor:
             raise BadInput(
                 "there is no positive point in 'pos_points', no box in 'obj_bbox' and no 'mask'"
             )
-        embedding = self._embedding(body)
+        embedding = read_embedding(body, self.embed, version=self._version, shape=(self._numbers,))
         answer: dict[str, Any] = {}
         if want == "embedding":
             answer["embedding"] = embedding.to_json(version=self._version, dtype="float16")
@@ -127,14 +127,6 @@ class Interactor:
             part.reshape(shape).to(self._device)
             for part, shape in zip(parts, self._shapes, strict=True)
         ]
-
-    def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:
-        if body.get("embedding") is not None:
-            total = sum(int(np.prod(shape)) for shape in self._shapes)
-            return ImageEmbedding.from_json(
-                body["embedding"], version=self._version, shape=(total,)
-            )
-        return self.embed(decode_image(body.get("image")))
 
 
 def prompt_inputs(prompt: Prompt, scale: tuple[float, float]) -> dict[str, Tensor]:

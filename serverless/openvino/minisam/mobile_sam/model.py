@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import BadInput
-from common.image_embedding import WANTS, ImageEmbedding
-from common.images import decode_image
+from common.image_embedding import WANTS, ImageEmbedding, read_embedding
 from common.inputs import read_word
 from common.masks import interactor_answer
 from common.networks.mobile_sam import EMBEDDING_SHAPE, MobileSam
 from common.networks.prompts import read_prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def load() -> Interactor:
@@ -41,7 +44,7 @@ class Interactor:
         prompt = None if want == "blob" else read_prompt(body)
         if prompt is None and want not in ("blob", "embedding"):
             raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
-        embedding = self._embedding(body)
+        embedding = read_embedding(body, self._embed, version=self._version, shape=EMBEDDING_SHAPE)
         result: dict[str, Any] = {}
         if want == "embedding":
             result["embedding"] = embedding.to_json(version=self._version)
@@ -52,10 +55,5 @@ class Interactor:
             result.update(interactor_answer(mask, at=place))
         return result
 
-    def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:
-        if body.get("embedding") is not None:
-            return ImageEmbedding.from_json(
-                body["embedding"], version=self._version, shape=EMBEDDING_SHAPE
-            )
-        image = decode_image(body.get("image"))
+    def _embed(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         return ImageEmbedding(self._network.embed(image), (image.shape[0], image.shape[1]))

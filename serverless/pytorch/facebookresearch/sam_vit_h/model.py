@@ -11,8 +11,8 @@ import torch
 from common.checkpoints import CheckpointError, load_strictly, read_parameters
 from common.errors import BadInput
 from common.huggingface.interaction import prompt_inputs
-from common.image_embedding import WANTS, ImageEmbedding
-from common.images import decode_image, resize
+from common.image_embedding import WANTS, ImageEmbedding, read_embedding
+from common.images import resize
 from common.inputs import read_word
 from common.masks import interactor_answer
 from common.networks.prompts import Prompt, read_prompt
@@ -122,11 +122,13 @@ class Interactor:
         blob, and the mask if there is a prompt; a call with an embedding gets the mask.
         """
         want = read_word(body, "want", WANTS)
-        has_embedding = body.get("embedding") is not None
+        has_embedding = body.get("embedding") is not None or (
+            body.get("embedding_key") is not None and body.get("image") is None
+        )
         prompt = None if want == "blob" else read_prompt(body)
         if prompt is None and (want == "mask" or (want is None and has_embedding)):
             raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
-        embedding = self._embedding(body)
+        embedding = read_embedding(body, self.embed, version=self._version, shape=self._shape)
         answer: dict[str, Any] = {}
         if want == "embedding":
             answer["embedding"] = embedding.to_json(version=self._version)
@@ -163,10 +165,3 @@ class Interactor:
         )
         best = int(outputs.iou_scores[0, 0].argmax())
         return enlarge(outputs.pred_masks[0, 0, best], embedding.image_size, self._side)
-
-    def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:
-        if body.get("embedding") is not None:
-            return ImageEmbedding.from_json(
-                body["embedding"], version=self._version, shape=self._shape
-            )
-        return self.embed(decode_image(body.get("image")))
