@@ -24,13 +24,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from cvat_lambda.gateway.payload import content_type, encode_payload
+from cvat_lambda.gateway.payload import BINARY_TYPE, content_type, decode_binary, encode_payload
 from tests.bench.embedding_function import new_embedding
 from tests.bench.stand import (
     DISTINCT,
@@ -46,6 +47,24 @@ ENCODE_MS, CLICK_MS = 200.0, 20.0
 PEOPLE: Final = 8
 PAUSE_S: Final = 0.3  # between two calls of a person
 CLICK: Final = {"pos_points": [[600, 300]], "neg_points": []}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickKind:
+    """A form of the calls of an interactor."""
+
+    ending: str  # of the names of its rows
+    binary: bool  # bytes, not base64 in JSON
+    keeps: bool  # the function keeps embeddings, so that a later click sends a key alone
+    goal_ms: float | None = None
+
+
+CLICKS: Final = (
+    # The functions of ``serverless/`` are of this kind.
+    ClickKind(ending="", binary=True, keeps=True, goal_ms=5.0),
+    ClickKind(ending="_sent", binary=True, keeps=False),
+    ClickKind(ending="_json", binary=False, keeps=False),
+)
 
 
 def run(short: bool) -> list[dict[str, Any]]:
@@ -78,7 +97,8 @@ class BareClient:
         sent = body()
         self._connection.request("POST", "/", sent, {"Content-Type": content_type(sent)})
         answer = self._connection.getresponse()
-        json.loads(answer.read())
+        text = answer.read()
+        (decode_binary if answer.headers["Content-Type"] == BINARY_TYPE else json.loads)(text)
         assert answer.status == 200, answer.status
         return (time.perf_counter() - begun_at) * 1000
 
@@ -151,13 +171,16 @@ def embedding_process() -> Iterator[int]:
         process.wait(60)
 
 
-def add_interactor(port: int, *, binary: bool) -> str:
-    """Register the interactor's process with the app. Return its function id."""
+def add_interactor(port: int, *, binary: bool, keeps: bool) -> str:
+    """Register the interactor's process with the app. Return its function id.
+
+    ``keeps``: it keeps embeddings, so that a later click has a key alone.
+    """
     from cvat_lambda.functions.models import Function
 
     trigger = {"kind": "http", "numWorkers": 2, "attributes": {"maxRequestBodySize": 33554432}}
     annotations = {"type": "interactor", "version": "2", "embedding": "true"}
-    name = "embeds-binary" if binary else "embeds"
+    name = f"embeds-{binary}-{keeps}"
     Function.objects.create(
         id=name,
         platform="endpoint",
@@ -166,7 +189,11 @@ def add_interactor(port: int, *, binary: bool) -> str:
         metadata={
             "metadata": {
                 "name": name,
-                "annotations": {**annotations, "binary": str(binary).lower()},
+                "annotations": {
+                    **annotations,
+                    "binary": str(binary).lower(),
+                    "keeps_embeddings": str(keeps).lower(),
+                },
             },
             "spec": {"triggers": {"h": trigger}},
             "status": {"state": "ready"},
@@ -227,9 +254,9 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         yield row("call_overhead_p95_ms", percentile(over, 95), 10.0)
         yield row("call_processor_ms", used_ms, 5.0)
         prompt: dict[str, Any] = {"task": task.pk, **CLICK}
-        for binary in (True, False):
+        for kind in CLICKS:
             yield from measure_clicks(
-                client, interactor_port, prompt, binary=binary, clicks=calls // 2, short=short
+                client, interactor_port, prompt, kind, clicks=calls // 2, short=short
             )
     yield from measure_people(prepared, token, short=short)
 
@@ -238,31 +265,35 @@ def measure_clicks(
     client: Client,
     port: int,
     prompt: dict[str, Any],
+    kind: ClickKind,
     *,
-    binary: bool,
     clicks: int,
     short: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the overhead of first clicks and of later ones, which send the embedding.
+    """Yield the overhead of first clicks and of later ones.
 
-    The functions of ``serverless/`` take binary bodies, so the goal is that of such a function.
+    The bare client posts the body that the app posts: a key, or 4 MiB.
     """
-    interactor, bare = add_interactor(port, binary=binary), BareClient(port)
+    binary = kind.binary
+    interactor = add_interactor(port, binary=binary, keeps=kind.keeps)
+    bare = BareClient(port)
     first = [
         client.call_ms(interactor, frame=number, **prompt) - ENCODE_MS
         for number in range(4 if short else 20)
     ]
-    kept = encode_payload({**CLICK, "embedding": new_embedding(binary=binary)}, binary=binary)
+    if kind.keeps:
+        sent: dict[str, Any] = {"embedding_key": "0" * 32}
+    else:
+        sent = {"embedding": new_embedding(binary=binary)}
+    body = encode_payload({**CLICK, **sent}, binary=binary)
     later = []
     for number in range(clicks):
-        before_ms = bare.call_ms(lambda: kept)
+        before_ms = bare.call_ms(lambda: body)
         frame = number % len(first)
         later.append(client.call_ms(interactor, frame=frame, **prompt) - before_ms)
-    ending = "" if binary else "_json"
-    yield row(f"embedding_first_click{ending}_p50_ms", statistics.median(first), None)
-    goal_ms = 5.0 if binary else None
-    yield row(f"embedding_click{ending}_p50_ms", statistics.median(later), goal_ms)
-    yield row(f"embedding_click{ending}_p95_ms", percentile(later, 95), None)
+    yield row(f"embedding_first_click{kind.ending}_p50_ms", statistics.median(first), None)
+    yield row(f"embedding_click{kind.ending}_p50_ms", statistics.median(later), kind.goal_ms)
+    yield row(f"embedding_click{kind.ending}_p95_ms", percentile(later, 95), None)
 
 
 def measure_people(prepared: Stand, token: str, *, short: bool) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """An interactor process of fixed latencies that returns and accepts embeddings.
 
 An invocation with ``image`` takes ``--encode-ms``. It returns a mask, and an embedding if the
-invocation asks for it: 4 MiB of float32, as Segment Anything's. One with ``embedding`` takes
-``--click-ms``. The answer to a binary body is binary. The command
+invocation asks for it: 4 MiB of float32, as Segment Anything's. One without ``image`` takes
+``--click-ms``: it has an ``embedding``, or the key of one that the function keeps. The answer to a
+binary body is binary, with the mask as run lengths. The command
 
     python -m tests.bench.embedding_function --encode-ms 200 --click-ms 20
 
@@ -17,6 +18,7 @@ import math
 import os
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +26,9 @@ from cvat_lambda.gateway.payload import BINARY_TYPE, content_type, encode_payloa
 from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
 SHAPE = (1, 256, 64, 64)
-# A mask of 100 x 100 pixels with its bounds.
+# A mask of 100 x 100 pixels with its bounds, as rows and as run lengths.
 MASK = {"mask": [[255] * 100] * 100, "bounds": [10, 10, 109, 109]}
+RUNS = {"rle": [0, 10000, 10, 10, 109, 109]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +37,23 @@ class Interactor:
 
     encode_s: float
     click_s: float
-    mask: Reply
-    embedding: dict[bool, Reply]  # with the mask, as JSON and as a binary body
+    mask: dict[bool, Reply]  # as JSON and as a binary body
+    embedding: dict[bool, Reply]  # with the mask
 
     def answer(self, request: HttpRequest) -> Reply:
         body = request.body
         # The small members are at the start or the end of the body, so only these are searched.
-        latency_s = self.click_s if b'"embedding":{' in body[:4096] else self.encode_s
+        has_image = b'"image":' in body[:4096]
+        latency_s = self.encode_s if has_image else self.click_s
+        is_binary = content_type(body) == BINARY_TYPE
         time.sleep(max(0.0, request.begun_at + latency_s - time.monotonic()))
         if b'"want":"embedding"' in body[:4096] + body[-4096:]:
-            return self.embedding[content_type(body) == BINARY_TYPE]
-        return self.mask
+            return self.embedding[is_binary]
+        return self.mask[is_binary]
+
+
+def _binary_reply(answer: dict[str, Any]) -> Reply:
+    return Reply(body=encode_payload(answer, binary=True), headers={"Content-Type": BINARY_TYPE})
 
 
 def new_embedding(*, binary: bool = False) -> dict[str, Any]:
@@ -63,16 +72,14 @@ def main() -> None:
     interactor = Interactor(
         encode_s=options.encode_ms / 1000,
         click_s=options.click_ms / 1000,
-        mask=json_reply(MASK),
+        mask={False: json_reply(MASK), True: _binary_reply(RUNS)},
         embedding={
             False: json_reply({**MASK, "embedding": new_embedding()}),
-            True: Reply(
-                body=encode_payload({**MASK, "embedding": new_embedding(binary=True)}, binary=True),
-                headers={"Content-Type": BINARY_TYPE},
-            ),
+            True: _binary_reply({**RUNS, "embedding": new_embedding(binary=True)}),
         },
     )
     with http_server(interactor.answer) as server:
+        server.requests = deque(maxlen=1)  # type: ignore[assignment]  # it would grow by gigabytes
         print(server.port, flush=True)
         sys.stdin.buffer.read()
 
