@@ -11,6 +11,7 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.interactive.bounded_cache import BoundedCache
 from cvat_lambda.interactive.call_counts import CallCounts
 from cvat_lambda.interactive.embedding_store import EmbeddingStore
+from cvat_lambda.interactive.sent_embeddings import SentEmbeddings
 
 FRAMES_BYTES: Final = 64 * 1024 * 1024
 LABELS_OF_TASKS: Final = 256
@@ -28,6 +29,7 @@ class InteractiveCaches:
             LABELS_OF_TASKS, size_of=lambda labels: 1
         )
         self.embeddings = EmbeddingStore()
+        self.sent_embeddings = SentEmbeddings()
         self.call_counts = CallCounts()
         # (id, revision) of functions whose embeddings cannot be used. None is requested of them.
         self.without_embedding: set[tuple[str, str]] = set()
@@ -37,6 +39,7 @@ class InteractiveCaches:
         self.frames.clear()
         self.labels.clear()
         self.embeddings.reset()
+        self.sent_embeddings.clear()
         self.call_counts = CallCounts()
         self.without_embedding.clear()
 

@@ -11,9 +11,9 @@ another revision is discarded, and the function gets the image: another revision
 a wrong mask.
 
 A function whose metadata say ``keeps_embeddings: true`` keeps its last embeddings in memory. The
-app gives each one a random key (``embedding_key``) and sends the key alone with a later click. The
-megabytes are sent only if the function answers that it does not have the embedding: it was evicted,
-or the worker process of the function is another one.
+app gives each one a random key (``embedding_key``). When the embedding was sent once for each
+worker of the function (`sent_embeddings`), later clicks send the key alone. If the function answers
+that it does not have the embedding any more, the click sends it.
 """
 
 from __future__ import annotations
@@ -187,12 +187,16 @@ def _answer_from(
 def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
     view = View.of(stored.image_size, call.params.roi)
     fields = prompt(call.params, view)
-    if stored.key and call.spec.keeps_embeddings:
+    sent = get_caches().sent_embeddings
+    if stored.key and sent.is_known(stored.key, call.spec.workers):
         try:
             return view, call.invoke(stored.body_without_content(fields))
         except EmbeddingUnknown:
-            pass
-    return view, call.invoke(stored.body(fields))
+            sent.forget(stored.key)
+    result = call.invoke(stored.body(fields))
+    if stored.key:
+        sent.add(stored.key)
+    return view, result
 
 
 def _ask_for_embedding(

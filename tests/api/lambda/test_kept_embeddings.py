@@ -12,7 +12,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone.models import Task
+from cvat_lambda.functions import registry
 from cvat_lambda.gateway.payload import BINARY_TYPE, encode_payload
+from cvat_lambda.interactive.caches import get_caches
 from tests.http_server import Reply
 from tests.integration.interactive.functions import Functions
 
@@ -52,10 +54,16 @@ def keeper(request: pytest.FixtureRequest) -> Keeper:
     return Keeper(binary=request.param)
 
 
+def set_workers(functions: Functions, function_id: str, number: int) -> None:
+    """Let a function announce a number of worker processes."""
+    functions.objects[function_id]["spec"]["triggers"]["http"]["numWorkers"] = number
+    registry.refresh(force=True)
+
+
 @pytest.fixture
 def sam(functions: Functions, keeper: Keeper, clean_redis: str) -> str:
-    """An interactor that keeps embeddings. Each test has its own."""
-    return functions.add(
+    """An interactor of one worker process that keeps embeddings. Each test has its own."""
+    name = functions.add(
         f"keeps-{next(_numbers)}",
         keeper.answer,
         type="interactor",
@@ -63,6 +71,8 @@ def sam(functions: Functions, keeper: Keeper, clean_redis: str) -> str:
         keeps_embeddings="true",
         binary=str(keeper.binary).lower(),
     )
+    set_workers(functions, name, 1)
+    return name
 
 
 def keys(functions: Functions, function_id: str) -> list[str | None]:
@@ -110,13 +120,34 @@ def test_each_worker_process_of_the_function_gets_the_embedding_once(
     api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str
 ) -> None:
     keeper.workers = [set(), set(), set()]
-    for _ in range(9):
+    set_workers(functions, sam, 3)
+    for _ in range(6):
         assert click(api, sam, task=task.pk, frame=0).json() == MASK
-    found = asked(functions, sam)
-    assert found.count("image+want") == 1
-    assert found.count("embedding") <= len(keeper.workers)
-    assert all(keeper.workers)
-    assert found[-3:] == ["", "", ""]
+    assert asked(functions, sam) == ["image+want", "embedding", "embedding", "", "", ""]
+
+
+def test_worker_process_that_was_restarted_gets_the_embedding_within_a_few_clicks(
+    api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str
+) -> None:
+    keeper.workers = [set(), set()]
+    set_workers(functions, sam, 2)
+    for _ in range(4):
+        click(api, sam, task=task.pk, frame=0)
+    keeper.workers[keeper.turn % 2] = set()
+    functions.asked[sam].clear()
+    for _ in range(4):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    # The answer to the first key is that it is unknown. Then both workers get the embedding.
+    assert asked(functions, sam) == ["", "embedding", "embedding", "", ""]
+
+
+def test_new_web_process_sends_the_key_of_an_embedding_that_another_one_stored(
+    api: Api, functions: Functions, task: Task, sam: str
+) -> None:
+    click(api, sam, task=task.pk, frame=0)
+    get_caches().reset()
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", ""]
 
 
 def test_function_that_keeps_nothing_answers_each_click_with_the_embedding(
@@ -124,7 +155,7 @@ def test_function_that_keeps_nothing_answers_each_click_with_the_embedding(
 ) -> None:
     for _ in range(3):
         assert click(api, sam, task=task.pk, frame=0).json() == MASK
-        keeper.workers = [set()]
+        keeper.workers = [set()]  # as a function whose limit is lower than one embedding
     assert asked(functions, sam) == ["image+want", *("", "embedding") * 2]
 
 

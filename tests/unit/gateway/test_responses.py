@@ -7,6 +7,7 @@ import json
 import pytest
 
 from cvat_lambda.errors import (
+    EmbeddingUnknown,
     FunctionAnswerInvalid,
     FunctionBusy,
     FunctionCrashed,
@@ -89,6 +90,7 @@ ANSWER_ROWS = [
     (403, "", FunctionUnavailable),
     (410, "", FunctionStateUnknown),
     (500, '{"code": "state_unknown"}', FunctionStateUnknown),
+    (410, '{"code": "embedding_unknown"}', EmbeddingUnknown),
     (422, "at least one point is needed", FunctionRejected),
     (404, "no such model", FunctionRejected),
     (500, "something else", FunctionFailed),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from common.images import encode_png
 from nuclio_sdk import Event, Response
 
 SHAPE = (2, 3)
-IMAGE = base64.b64encode(encode_png(np.zeros((4, 5, 3), np.uint8))).decode()
+IMAGE = encode_png(np.zeros((4, 5, 3), np.uint8))  # base64
 
 
 @pytest.fixture(autouse=True)
