@@ -80,6 +80,15 @@ def later_click(runtime: Runtime, name: str) -> Payload:
     return {"embedding": answer["embedding"], "pos_points": [[220, 200]], "neg_points": []}
 
 
+def click_with_key(runtime: Runtime, name: str) -> Payload:
+    """Return a later click, which sends the key of an embedding that all workers keep."""
+    sent = {**later_click(runtime, name), "embedding_key": "0" * 32}
+    for _ in range(4):  # the workers answer in turn
+        runtime.call(name, sent, timeout=CALL_TIMEOUT_S)
+    del sent["embedding"]
+    return sent
+
+
 def step(runtime: Runtime, name: str, *, objects: int = 1, jpeg: bool = False) -> Payload:
     """Return a step of the tracker."""
     shapes = [
@@ -132,6 +141,7 @@ CASES = (
     case("openvino-centerface-attributes", "frame", detection, PACKAGED),
     case("openvino-mobile-sam", "first click", click, PACKAGED),
     case("openvino-mobile-sam", "later click", later_click, PACKAGED),
+    case("openvino-mobile-sam", "later click, key", click_with_key, PACKAGED),
     case("openvino-siamese-mobilenetv2", "step", step, PACKAGED),
     case("openvino-siamese-mobilenetv2", "step, JPEG", partial(step, jpeg=True), PACKAGED),
     case(
