@@ -260,6 +260,6 @@ def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
     assert len(server.connections) == 1
     assert server.asked[1][1]["scope"] == "view:data"
     assert server.asked[1][1]["resource"]["id"] == task_id
-    # The user (4), the function, the task and its owners, labels, frame, the event's project.
+    # CVAT reads the user (4). The app reads the function, the task, and the frame.
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) <= 14, statements
+    assert len(statements) <= 7, statements

@@ -58,6 +58,7 @@ def read_call_facts(
     if job_id is not None:
         row = _JOB.first(job_id)
         access.require_job_row(job_id, row, "view")
+        assert row is not None
         return _facts(row.segment.task, job_of(row), frames)
     assert task_id is not None
     task = _TASK.first(task_id)
