@@ -73,65 +73,63 @@ class ImageEmbedding:
 
 
 class KeptEmbeddings:
-    """The embeddings that were used last, by the keys that callers gave them. Safe for threads.
+    """The embeddings of one model that were used last, by the keys that callers gave them.
 
-    An embedding belongs to the weights of a ``version``, so that no other network gets it.
+    Safe for threads.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit  # bytes
+    def __init__(self, limit: int | None = None) -> None:
+        """Keep at most ``limit`` bytes; by default the megabytes that the environment says."""
+        megabytes = float(os.environ.get(KEPT_MB_VARIABLE) or KEPT_MB)
+        self._limit = int(megabytes * 10**6) if limit is None else limit
         self._size = 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], ImageEmbedding] = OrderedDict()
+        self._kept: OrderedDict[str, ImageEmbedding] = OrderedDict()
 
-    def get(self, key: str, *, version: str) -> ImageEmbedding:
-        """Return the embedding of a key; raise EmbeddingUnknown."""
+    def read(
+        self,
+        body: dict[str, Any],
+        embed: Callable[[NDArray[np.uint8]], ImageEmbedding],
+        *,
+        version: str,
+        shape: tuple[int, ...],
+    ) -> ImageEmbedding:
+        """Return the embedding of a call: the one sent, that of its key, or that of its image.
+
+        Keep it if the call gives it a key. Raise EmbeddingUnknown for a key alone that is not kept,
+        and BadInput.
+        """
+        key = _read_key(body)
+        if body.get("embedding") is not None:
+            found = ImageEmbedding.from_json(body["embedding"], version=version, shape=shape)
+        elif key is not None and body.get("image") is None:
+            return self._get(key)
+        else:
+            found = embed(decode_image(body.get("image")))
+        if key is not None:
+            self._put(key, found)
+        return found
+
+    def _get(self, key: str) -> ImageEmbedding:
         with self._lock:
-            found = self._kept.get((key, version))
+            found = self._kept.get(key)
             if found is None:
                 raise EmbeddingUnknown("the embedding of 'embedding_key' is not in memory; send it")
-            self._kept.move_to_end((key, version))
+            self._kept.move_to_end(key)
             return found
 
-    def put(self, key: str, embedding: ImageEmbedding, *, version: str) -> None:
+    def _put(self, key: str, embedding: ImageEmbedding) -> None:
         """Keep an embedding. The least recently used ones are evicted to make room."""
         size = embedding.values.nbytes
         if size > self._limit:
             return
         with self._lock:
-            previous = self._kept.pop((key, version), None)
+            previous = self._kept.pop(key, None)
             self._size += size - (0 if previous is None else previous.values.nbytes)
-            self._kept[key, version] = embedding
+            self._kept[key] = embedding
             while self._size > self._limit:
                 _, evicted = self._kept.popitem(last=False)
                 self._size -= evicted.values.nbytes
-
-
-_kept = KeptEmbeddings(int(float(os.environ.get(KEPT_MB_VARIABLE) or KEPT_MB) * 10**6))
-
-
-def read_embedding(
-    body: dict[str, Any],
-    embed: Callable[[NDArray[np.uint8]], ImageEmbedding],
-    *,
-    version: str,
-    shape: tuple[int, ...],
-) -> ImageEmbedding:
-    """Return the embedding of a call: the one sent, that of its key, or that of its image.
-
-    Keep it if the call gives it a key. Raise EmbeddingUnknown for a key alone that is not kept, and
-    BadInput.
-    """
-    key = _read_key(body)
-    if body.get("embedding") is not None:
-        found = ImageEmbedding.from_json(body["embedding"], version=version, shape=shape)
-    elif key is not None and body.get("image") is None:
-        return _kept.get(key, version=version)
-    else:
-        found = embed(decode_image(body.get("image")))
-    if key is not None:
-        _kept.put(key, found, version=version)
-    return found
 
 
 def _read_key(body: dict[str, Any]) -> str | None:

@@ -66,7 +66,7 @@ def test_unknown_function_is_named_in_the_error() -> None:
 
 
 def test_table_has_a_line_for_each_kind_of_call() -> None:
-    first, later = [case for case in CASES if case.function == "openvino-mobile-sam"]
+    first, later, *_ = [case for case in CASES if case.function == "openvino-mobile-sam"]
     rows = [bench.row(f"{first.short} worker peak memory", 595.4, "MiB", False)]
     for case, factor in ((first, 10), (later, 1)):
         rows += [

@@ -13,7 +13,7 @@ from torch.nn import functional
 from common.errors import BadInput
 from common.huggingface.pretrained import read_model
 from common.huggingface.squares import SquareInput
-from common.image_embedding import ImageEmbedding, read_embedding
+from common.image_embedding import ImageEmbedding, KeptEmbeddings
 from common.inputs import read_word
 from common.masks import interactor_answer, read_run_lengths
 from common.networks.prompts import BOTTOM_RIGHT, PADDING, TOP_LEFT, Prompt, read_prompt
@@ -38,6 +38,7 @@ class Interactor:
         self._model = model
         self._square = square
         self._device = device
+        self._kept = KeptEmbeddings()
         self._version = f"{model.config.model_type}-{fingerprint(model.vision_encoder)}"
         self._shapes = _embedding_shapes(model)
         self._numbers = sum(int(np.prod(shape)) for shape in self._shapes)  # of an embedding
@@ -67,7 +68,7 @@ class Interactor:
             raise BadInput(
                 "there is no positive point in 'pos_points', no box in 'obj_bbox' and no 'mask'"
             )
-        embedding = read_embedding(body, self.embed, version=self._version, shape=(self._numbers,))
+        embedding = self._kept.read(body, self.embed, version=self._version, shape=(self._numbers,))
         answer: dict[str, Any] = {}
         if want == "embedding":
             answer["embedding"] = embedding.to_json(version=self._version, dtype="float16")

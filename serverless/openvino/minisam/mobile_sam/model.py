@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BadInput
-from common.image_embedding import WANTS, ImageEmbedding, read_embedding
+from common.image_embedding import WANTS, ImageEmbedding, KeptEmbeddings
 from common.inputs import read_word
 from common.masks import interactor_answer
 from common.networks.mobile_sam import EMBEDDING_SHAPE, MobileSam
@@ -26,6 +26,7 @@ class Interactor:
 
     def __init__(self, network: MobileSam) -> None:
         self._network = network
+        self._kept = KeptEmbeddings()
         # Identifies the weights: an embedding of other weights would give wrong masks.
         self._version = f"mobile-sam-{network.fingerprint}"
 
@@ -44,7 +45,7 @@ class Interactor:
         prompt = None if want == "blob" else read_prompt(body)
         if prompt is None and want not in ("blob", "embedding"):
             raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
-        embedding = read_embedding(body, self._embed, version=self._version, shape=EMBEDDING_SHAPE)
+        embedding = self._kept.read(body, self._embed, version=self._version, shape=EMBEDDING_SHAPE)
         result: dict[str, Any] = {}
         if want == "embedding":
             result["embedding"] = embedding.to_json(version=self._version)

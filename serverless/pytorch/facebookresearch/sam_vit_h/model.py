@@ -11,7 +11,7 @@ import torch
 from common.checkpoints import CheckpointError, load_strictly, read_parameters
 from common.errors import BadInput
 from common.huggingface.interaction import prompt_inputs
-from common.image_embedding import WANTS, ImageEmbedding, read_embedding
+from common.image_embedding import WANTS, ImageEmbedding, KeptEmbeddings
 from common.images import resize
 from common.inputs import read_word
 from common.masks import interactor_answer
@@ -103,6 +103,7 @@ class Interactor:
         self._device = torch_device()
         self._network = network.to(self._device)
         self._version = version
+        self._kept = KeptEmbeddings()
         vision = network.config.vision_config
         self._side = vision.image_size
         cells = vision.image_size // vision.patch_size
@@ -128,7 +129,7 @@ class Interactor:
         prompt = None if want == "blob" else read_prompt(body)
         if prompt is None and (want == "mask" or (want is None and has_embedding)):
             raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
-        embedding = read_embedding(body, self.embed, version=self._version, shape=self._shape)
+        embedding = self._kept.read(body, self.embed, version=self._version, shape=self._shape)
         answer: dict[str, Any] = {}
         if want == "embedding":
             answer["embedding"] = embedding.to_json(version=self._version)
