@@ -24,6 +24,8 @@ if os.environ.get("CVAT_LAMBDA_TEST_HOME_OF") != os.environ.get("PYTEST_XDIST_WO
     atexit.register(shutil.rmtree, _home, ignore_errors=True)
     os.environ["CVAT_LAMBDA_TEST_HOME_OF"] = os.environ.get("PYTEST_XDIST_WORKER", "")
     os.environ["CVAT_LAMBDA_TEST_HOME"] = os.environ["CVAT_LAMBDA_HOME"] = _home
+    # Some images set this variable. Each of hundreds of processes would compile all modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["CVAT_LAMBDA_REDIS_URL"] = services.redis_url()
     if os.environ.get("CVAT_LAMBDA_TEST_DATABASE") == "postgresql":
         os.environ["DATABASE_URL"] = services.postgresql_url()
