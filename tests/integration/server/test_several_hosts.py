@@ -27,6 +27,7 @@ import yaml
 from PIL import Image
 
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
+from tests.bench.hosts_client import make_video
 from tests.conftest import REPOSITORY
 from tests.integration.runtime.harness import write_function
 from tests.object_store import object_store
@@ -197,14 +198,14 @@ class Client:
         return answer.json() if answer.content else None
 
     def make_task(self, folder: Path) -> int:
-        """Upload images and return the id of their task."""
+        """Upload a video and return the id of its task. Each image would be several objects."""
+        video = folder / "video.mp4"
+        make_video(video, FRAMES)
         task = self.call("POST", "/api/tasks", json={"name": "hosts", "labels": [{"name": "car"}]})
-        names = [f"{number:03d}.png" for number in range(FRAMES)]
-        files = []
-        for number, name in enumerate(names):
-            Image.new("RGB", (16, 16), (number, 0, 0)).save(folder / name)
-            files.append((f"client_files[{number}]", (name, (folder / name).read_bytes())))
-        self.call("POST", f"/api/tasks/{task['id']}/data", data={"image_quality": 70}, files=files)
+        with video.open("rb") as file:
+            files = {"client_files[0]": (video.name, file)}
+            path = f"/api/tasks/{task['id']}/data"
+            self.call("POST", path, data={"image_quality": 70}, files=files)
         wait_for("the frames", lambda: self.call("GET", f"/api/tasks/{task['id']}")["size"])
         return int(task["id"])
 
