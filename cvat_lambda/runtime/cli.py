@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from cvat_lambda.runtime import arguments, commands, dashboard_verbs, folder_commands
 from cvat_lambda.runtime.authorization import token_in
+from cvat_lambda.runtime.client import DEFAULT_PORT
 from cvat_lambda.runtime.deploy.settings import (
     DEFAULT_MAX_WORKERS,
     IDLE_TIMEOUT_VARIABLE,
@@ -23,7 +24,6 @@ from cvat_lambda.runtime.deploy.settings import (
 )
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.scaffold import as_subcommand, new_folder
-from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 from cvat_lambda.runtime.spec.quantities import parse_duration
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
@@ -201,6 +201,9 @@ def _duration(text: str) -> float:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
+    # The other verbs start in a third of the time without the web server that this imports.
+    from cvat_lambda.runtime.service import ServiceOptions, run
+
     folder_commands.require_folders(parsed.folders)
     if parsed.parent is not None:
         end_with_parent(parsed.parent, signal.SIGTERM)

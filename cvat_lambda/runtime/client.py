@@ -15,7 +15,8 @@ from urllib.parse import quote, urlsplit
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.spec.fields import JsonObject
 
-DEFAULT_URL = "http://127.0.0.1:8070"
+DEFAULT_PORT = 8070  # of Nuclio's dashboard
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 ADVICE = "start one with 'python -m cvat_lambda.runtime serverless/', or name another with --url"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from aiohttp import web
 
+from cvat_lambda.runtime.client import DEFAULT_PORT
 from cvat_lambda.runtime.dashboard.server import make_app
 from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, RuntimeSettings
@@ -29,7 +30,6 @@ from cvat_lambda.runtime.processes.memory_limit import find_memory_limit
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 from cvat_lambda.runtime.spec.quantities import format_bytes
 
-DEFAULT_PORT: Final = 8070  # the port of Nuclio's dashboard
 # For downloads. After this time the log says which functions are not ready.
 _LONGEST_START_S: Final = 86400.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})

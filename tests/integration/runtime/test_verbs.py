@@ -222,6 +222,14 @@ def test_runtime_does_not_import_django(tmp_path: Path) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_command_line_imports_the_web_server_for_the_verb_serve_only() -> None:
+    code = "import sys, cvat_lambda.runtime.cli\nprint('aiohttp' in sys.modules)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_handler_gets_converted_weights(runtime: Runtime, write: Write) -> None:
     code = (
         "import os, pathlib\n"
