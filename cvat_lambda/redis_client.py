@@ -6,7 +6,6 @@ import threading
 import time
 from typing import Any
 
-import django_rq
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,20 +18,30 @@ PAUSE_S = 5.0  # after a failure Redis is not used for so long
 
 def connect() -> redis.Redis:
     """Return a client of ``CVAT_LAMBDA_REDIS_URL``, or of the RQ queue's Redis."""
-    options: dict[str, Any] = {
+    if settings.REDIS_URL:
+        return connect_to(settings.REDIS_URL)
+    import django_rq  # needs Django's settings
+
+    pool = django_rq.get_connection(settings.QUEUE).connection_pool
+    return redis.Redis(
+        connection_pool=redis.ConnectionPool(
+            connection_class=pool.connection_class, **{**pool.connection_kwargs, **_options()}
+        )
+    )
+
+
+def connect_to(url: str) -> redis.Redis:
+    """Return a client of a Redis server."""
+    return redis.Redis.from_url(url, **_options())
+
+
+def _options() -> dict[str, Any]:
+    return {
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
         # One retry is enough for a stale connection; newer clients would retry for seconds.
         "retry": Retry(NoBackoff(), 1),
     }
-    if settings.REDIS_URL:
-        return redis.Redis.from_url(settings.REDIS_URL, **options)
-    pool = django_rq.get_connection(settings.QUEUE).connection_pool
-    return redis.Redis(
-        connection_pool=redis.ConnectionPool(
-            connection_class=pool.connection_class, **{**pool.connection_kwargs, **options}
-        )
-    )
 
 
 class CircuitBreaker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -76,14 +75,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Services(options) as services:
-            os.environ.update(services.environment)
-            import django
-
-            django.setup()
-            from cvat_lambda.server.account import ensure_account
-
             if "web" in options.roles:
-                print(f"Open {services.url}/ and {ensure_account(options.home).hint()}")
+                print(f"Open {services.url}/ and {services.login}")
             else:
                 print(f"Running: {', '.join(options.roles)}. Health: {services.url}/health/ready")
             print("Press Ctrl-C to stop.", flush=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cvat_lambda import __version__
-from cvat_lambda.redis_client import connect
+from cvat_lambda.redis_client import connect, connect_to
 
 RENEW_EVERY_S: Final = 15.0
 EXPIRES_AFTER_S: Final = 60
@@ -28,11 +28,11 @@ class Host:
     version: str
 
 
-def announce(roles: Sequence[str]) -> None:
-    """Announce this host. Raise redis.RedisError."""
+def announce(redis_url: str, roles: Sequence[str]) -> None:
+    """Announce this host, without Django's settings. Raise redis.RedisError."""
     content = json.dumps({"roles": list(roles), "version": __version__})
     key = f"{_PREFIX}{socket.gethostname()}:{','.join(roles)}"
-    with connect() as client:
+    with connect_to(redis_url) as client:
         client.set(key, content, ex=EXPIRES_AFTER_S)
 
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final
 
+from redis import RedisError
+
 from cvat_lambda.server.arguments import ROLES
 from cvat_lambda.server.home import (
     RUNTIME_TOKEN,
@@ -35,6 +37,7 @@ from cvat_lambda.server.home import (
     prepare_home,
     running_platform,
 )
+from cvat_lambda.server.hosts import RENEW_EVERY_S, announce
 from cvat_lambda.server.log_output import LogOutput
 from cvat_lambda.server.processes import (
     Child,
@@ -95,6 +98,7 @@ class Services:
     options: Options
     say: Say = print
     url: str = ""
+    login: str = ""  # how to log in, as a sentence
     environment: dict[str, str] = field(default_factory=dict)
     _supervisor: Supervisor | None = None
     _listener: socket.socket | None = None
@@ -179,20 +183,16 @@ class Services:
 
     def run_until_interrupted(self) -> None:
         """Watch the processes until Ctrl-C (KeyboardInterrupt)."""
-        # These modules need Django's settings, which are complete when the processes run.
-        from redis import RedisError
-
-        from cvat_lambda.server.hosts import RENEW_EVERY_S, announce
-
+        queue = self.environment.get("CVAT_LAMBDA_REDIS_URL")
         announced_at = -RENEW_EVERY_S
         while True:
             self.check()
             if self._log_output is not None:
                 self._log_output.copy_new_lines()
-            if time.monotonic() - announced_at >= RENEW_EVERY_S:
+            if queue and time.monotonic() - announced_at >= RENEW_EVERY_S:
                 announced_at = time.monotonic()
                 with suppress(RedisError, OSError):  # tried again after the interval
-                    announce(self.options.roles)
+                    announce(queue, self.options.roles)
             time.sleep(0.5)
 
     def _require_shared_services(self) -> None:
@@ -360,17 +360,27 @@ class Services:
         )
 
     def _prepare(self) -> None:
-        """Migrate the database, and delete media of no task. Raise ProcessFailed."""
+        """Migrate the database, delete media of no task, create the account. Raise ProcessFailed.
+
+        A child process does this, so that this process, which runs as long as the server, needs no
+        Django.
+        """
         log = self.options.home / "logs" / "prepare.log"
         log.unlink(missing_ok=True)
-        child = self._start(
-            "prepare", [sys.executable, "-m", "cvat_lambda.server.prepare"], log=log
-        )
-        try:
-            if child.process.wait(timeout=300) != 0:
-                raise ProcessFailed(f"the database was not prepared:\n{child.last_words()}")
-        finally:
-            child.stop()
+        reading, writing = os.pipe()  # the log must not have the password
+        with os.fdopen(reading) as login:
+            try:
+                command = [sys.executable, "-m", "cvat_lambda.server.prepare"]
+                command += ["--login-fd", str(writing)]
+                child = self._start("prepare", command, log=log, keep=(writing,))
+            finally:
+                os.close(writing)
+            try:
+                if child.process.wait(timeout=300) != 0:
+                    raise ProcessFailed(f"the database was not prepared:\n{child.last_words()}")
+                self.login = login.read()
+            finally:
+                child.stop()
 
     def _start_web(self, **environment: str) -> None:
         self._listener = bound_socket(self.options.port, self.options.host)

@@ -12,6 +12,7 @@ import pytest
 
 from cvat_lambda.server.processes import Child, ProcessFailed, free_port, wait_for_port
 from tests import ports
+from tests.conftest import REPOSITORY
 from tests.waiting import has_ended, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -74,3 +75,15 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     wait_for("the end of the child", lambda: has_ended(child))
+
+
+def test_process_that_starts_the_others_sets_up_no_django_apps() -> None:
+    """It runs as long as the server. With all apps it would need 50 MB more memory."""
+    code = (
+        "import sys, cvat_lambda.server.__main__\n"
+        "print([name for name in ('django.db', 'rest_framework', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
