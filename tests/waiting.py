@@ -16,7 +16,7 @@ def wait_for(
     read: Callable[[], Value],
     holds: Callable[[Value], object] = bool,
     *,
-    timeout_s: float = 60.0,
+    timeout_s: float = 180.0,
     pause_s: float = 0.02,
 ) -> Value:
     """Call `read` until `holds` is true for its value. Return that value.

@@ -50,7 +50,7 @@ __all__ = [
     "usable_rows",
 ]
 
-_FRESH_S: Final = 1.0  # the platform is not read again within this time
+FRESH_S: Final = 1.0  # the platform is not read again within this time
 _ROWS_AT_ONCE: Final = 500
 _ASK_TIMEOUT_S: Final = 2.0  # the longest time that a person waits for the platform
 
@@ -116,7 +116,7 @@ def listed(*, ask: bool = False) -> list[FunctionSpec]:
     the platform does not answer.
     """
     if ask and settings.FUNCTIONS_REFRESH_S > 0:
-        refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
+        refresh(max_age_s=FRESH_S, timeout_s=_ASK_TIMEOUT_S)
     found = _usable()
     if not found and _read_first_list():
         found = _usable()
@@ -129,7 +129,7 @@ def usable_rows(*, ask: bool = False) -> QuerySet[Function]:
     ``ask`` and the errors are those of `listed`.
     """
     if ask and settings.FUNCTIONS_REFRESH_S > 0:
-        refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
+        refresh(max_age_s=FRESH_S, timeout_s=_ASK_TIMEOUT_S)
     _read_first_list()
     return rows().filter(enabled=True, problem="")
 
@@ -176,7 +176,7 @@ def _asks(ask: Ask, found: Found | None) -> bool:
     if ask is Ask.IF_NOT_READY and found.state in CALLABLE:
         return False
     age_s = (timezone.now() - found.checked_at).total_seconds()
-    return found.platform == NUCLIO and age_s > _FRESH_S
+    return found.platform == NUCLIO and age_s > FRESH_S
 
 
 def rows() -> QuerySet[Function]:

@@ -29,8 +29,8 @@ from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRe
 MAX_WAITING: Final = 2  # invocations that wait at a function, beyond its workers
 # Fewer wait at a slow function: the transfer is a small part of its time, and the next
 # interactive call would have to wait for them. Seconds that the function takes for one input.
-_ONE_WAITING_S: Final = 0.1
-_NONE_WAITING_S: Final = 0.5
+ONE_WAITING_S: Final = 0.1
+NONE_WAITING_S: Final = 0.5
 _WEIGHT_OF_NEWEST: Final = 0.2  # in the moving average of the function's time
 
 MAX_HOLD_BACK_S: Final = 10.0  # one background invocation starts after this time in any case
@@ -153,9 +153,9 @@ class ConcurrencyLimiter:
 
     def _may_wait(self) -> int:
         """Return how many invocations may wait at the function: none before its first answer."""
-        if self._function_time_s == 0 or self._function_time_s >= _NONE_WAITING_S:
+        if self._function_time_s == 0 or self._function_time_s >= NONE_WAITING_S:
             return 0
-        return 1 if self._function_time_s >= _ONE_WAITING_S else MAX_WAITING
+        return 1 if self._function_time_s >= ONE_WAITING_S else MAX_WAITING
 
     def _note_time(self, took_s: float) -> None:
         """Add the function's own time to the average, without the wait behind other inputs."""

@@ -33,7 +33,7 @@ def test_a_chunked_body_is_read_completely(server: Server, alice: User, task: Ta
     """The web server buffers the body, so that Django gets its length."""
     _, token = AccessToken.create(alice, name="program")
     body: dict[str, Any] = {"version": 0, "tags": [], "shapes": [], "tracks": []}
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=180)
     connection.request(
         "PUT",
         f"/api/tasks/{task.pk}/annotations",

@@ -113,7 +113,7 @@ def test_ctrl_c_stops_everything_that_the_demo_started(
     os.killpg(serving.pid, signal.SIGINT)
     assert serving.stdout is not None
     assert "Stopped." in serving.stdout.read()
-    assert serving.wait(60) == 0
+    assert serving.wait(180) == 0
     wait_for_the_end_of_all_processes(tmp_path / "home")
 
 

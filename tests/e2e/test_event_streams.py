@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -18,6 +19,7 @@ from cvat_lambda.agents.models import Category, NativeFunction
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.functions.spec import Kind
+from cvat_lambda.redis_client import connect
 from tests.e2e.conftest import Server
 from tests.waiting import wait_for
 
@@ -36,7 +38,7 @@ def native(transactional_db: None, alice: User) -> Iterator[NativeFunction]:
 def open_stream(server: Server, native: NativeFunction, token: str) -> socket.socket:
     """Open a stream, and return its connection after the first line of the body."""
     address = urlsplit(server.url)
-    connection = socket.create_connection((address.hostname, address.port), timeout=60)
+    connection = socket.create_connection((address.hostname, address.port), timeout=180)
     path = f"/api/functions/queues/function:{native.pk}/watch"
     head = [
         f"GET {path} HTTP/1.1",
@@ -66,14 +68,30 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
 def web_process(server: Server) -> psutil.Process:
     """Return the process that serves."""
     port = urlsplit(server.url).port
-    children = psutil.Process().children(recursive=True)
-    (found,) = [
-        process
-        for process in children
-        if "cvat_lambda.server.web" in process.cmdline()
-        and any(c.laddr.port == port for c in process.net_connections() if c.status == "LISTEN")
-    ]
-    return found
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+            if "cvat_lambda.server.web" in process.cmdline() and port in ports_of(process):
+                found.append(process)
+    (web,) = found
+    return web
+
+
+def clients_of(web: psutil.Process) -> set[tuple[str, int]]:
+    """Return the addresses of the other ends of the connections of a process."""
+    return {tuple(found.raddr) for found in web.net_connections() if found.raddr}
+
+
+def ports_of(web: psutil.Process) -> set[int]:
+    """Return the own ports of the connections of a process."""
+    return {found.laddr.port for found in web.net_connections() if found.laddr}
+
+
+def redis_clients() -> set[int]:
+    """Return the ports of the clients that have subscribed to a channel of Redis."""
+    with connect() as client:
+        found: Any = client.client_list(_type="pubsub")
+    return {int(client["addr"].rpartition(":")[2]) for client in found}
 
 
 def test_100_idle_agents_cost_no_threads_and_all_get_the_event(
@@ -83,6 +101,7 @@ def test_100_idle_agents_cost_no_threads_and_all_get_the_event(
     web = web_process(server)
     with contextlib.ExitStack() as stack:
         stack.enter_context(open_stream(server, native, token))
+        wait_for("the subscription of the server", lambda: redis_clients() & ports_of(web))
         threads = web.num_threads()
         streams = [stack.enter_context(open_stream(server, native, token)) for _ in range(STREAMS)]
         assert web.num_threads() <= threads + 1  # of the pool, for the first requests at once
@@ -100,11 +119,10 @@ def test_100_idle_agents_cost_no_threads_and_all_get_the_event(
 def test_closed_stream_is_forgotten(server: Server, native: NativeFunction, alice: User) -> None:
     _, token = AccessToken.create(alice, name="agents")
     web = web_process(server)
-    with open_stream(server, native, token):  # this process has its subscription now
-        before = len(web.net_connections())
-        with open_stream(server, native, token):
-            assert len(web.net_connections()) > before
-        wait_for("the end of the connection", lambda: len(web.net_connections()), before.__ge__)
+    with open_stream(server, native, token) as stream:
+        address = stream.getsockname()
+        assert address in clients_of(web)
+    wait_for("the end of the connection", lambda: address not in clients_of(web))
 
 
 def test_stranger_gets_no_stream(server: Server, native: NativeFunction, charlie: User) -> None:

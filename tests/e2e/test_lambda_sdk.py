@@ -249,7 +249,7 @@ def test_worker_runs_a_request_of_the_sdk_and_writes_its_shapes(
     )
     assert made is not None
     worker = worker_process(burst=True, CVAT_LAMBDA_PLATFORM_URL=functions.url)
-    assert worker.process.wait(120) == 0
+    assert worker.process.wait(300) == 0
     found, _ = lambda_api.retrieve_requests(made.id)
     assert found is not None
     assert (found.status, found.progress, found.exc_info) == ("finished", 100, None)

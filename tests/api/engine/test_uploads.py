@@ -298,7 +298,7 @@ def test_second_finish_of_an_upload_answers_409(empty: models.Task, pictures: li
 
     def finish() -> None:
         try:
-            together.wait(20)
+            together.wait(180)
             results.append(uploads.start(empty, None, parameters()).status)
         except StateConflict:
             results.append("conflict")

@@ -65,7 +65,7 @@ def call(
         "Content-Type": "application/json",
     }
     path = f"/api/lambda/functions/{function_id}"
-    with closing(HTTPConnection(*address, timeout=60)) as connection:
+    with closing(HTTPConnection(*address, timeout=180)) as connection:
         connection.request("POST", path, json.dumps(body), headers)
         with connection.getresponse() as answer:
             yield answer
@@ -78,7 +78,7 @@ def test_asgi_stream_sends_each_frame_before_the_next_one_is_computed(
     gate = threading.Semaphore(1)
 
     def gated(payload: dict[str, Any]) -> dict[str, Any]:
-        assert gate.acquire(timeout=60)
+        assert gate.acquire(timeout=180)
         return moving(payload)
 
     functions.add("siam", gated, type="tracker", supported_shape_types="rectangle")
@@ -105,7 +105,7 @@ def test_asgi_stream_stops_calling_the_function_when_the_client_leaves(
     gate = threading.Semaphore(1)
 
     def gated(payload: dict[str, Any]) -> dict[str, Any]:
-        assert gate.acquire(timeout=60)
+        assert gate.acquire(timeout=180)
         return moving(payload)
 
     functions.add("siam", gated, type="tracker", supported_shape_types="rectangle")

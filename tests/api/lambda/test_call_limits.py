@@ -63,7 +63,7 @@ def test_second_request_of_a_client_at_its_limit_answers_429(
 
     def slow(request: Any) -> HttpResponse:
         entered.set()
-        assert leave.wait(60)
+        assert leave.wait(180)
         return HttpResponse("done")
 
     limited = RequestLimits(slow)
@@ -71,11 +71,11 @@ def test_second_request_of_a_client_at_its_limit_answers_429(
     answers: list[HttpResponse] = []
     first = threading.Thread(target=lambda: answers.append(limited(rf.get("/tasks/1", **alice))))
     first.start()
-    assert entered.wait(60)
+    assert entered.wait(180)
     refused = limited(rf.get("/tasks/1", **alice))
     assert (refused.status_code, refused["Retry-After"]) == (429, "1")
     leave.set()
-    first.join(60)
+    first.join(180)
     assert [answer.content for answer in answers] == [b"done"]
     assert limited(rf.get("/tasks/1", **alice)).status_code == 200
 

@@ -27,9 +27,9 @@ ClientFor = Callable[["User | None"], Client]
 
 @pytest.fixture(autouse=True)
 def short_limits(settings: Settings, clean_redis: str) -> Iterator[None]:
-    """Short time limits, and a subscription of its own for each test."""
+    """A short wait for agents, and a subscription of its own for each test."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 2.0
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 120.0
     settings.CVAT_LAMBDA_COLD_START_S = 3.0
     yield
     get_wakeups().stop()

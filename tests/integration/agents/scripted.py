@@ -46,10 +46,10 @@ class ScriptedAgent:
         found: dict[str, Any] | None = response.json()["ar_assignment"]
         return found
 
-    def wait_for_work(self, category: str = "batch", timeout_s: float = 20.0) -> dict[str, Any]:
+    def wait_for_work(self, category: str = "batch") -> dict[str, Any]:
         """Poll until there is an entry, and return it."""
         read = partial(self.acquire, category)
-        return wait_for("an entry", read, timeout_s=timeout_s) or {}
+        return wait_for("an entry", read) or {}
 
     def serve(self, answer: Answer) -> bool:
         """Answer one entry, interactive ones first; return False if there is none."""
@@ -66,27 +66,34 @@ class ScriptedAgent:
 
 
 class AgentThread:
-    """A scripted agent that serves until the end of the ``with`` block."""
+    """A scripted agent that serves until the end of the ``with`` block.
+
+    The block begins after its first poll: a function without any agent refuses calls at once.
+    """
 
     def __init__(self, agent: ScriptedAgent, answer: Answer) -> None:
         self.agent = agent
         self.served: list[dict[str, Any]] = []  # parameters of the entries
         self._answer = answer
+        self._polled = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> AgentThread:
         self._thread.start()
+        assert self._polled.wait(180)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join(30)
+        self._thread.join(180)
 
     def _run(self) -> None:
         try:
             while not self._stopped.is_set():
-                if not self.agent.serve(self._noted):
+                served = self.agent.serve(self._noted)
+                self._polled.set()
+                if not served:
                     self._stopped.wait(0.01)
         finally:
             connection.close()

@@ -69,15 +69,17 @@ def test_call_without_an_agent_answers_503_with_a_reason(call: Call) -> None:
 
 
 def test_call_while_all_agents_are_busy_answers_503(
-    settings: Settings, agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
+    agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cvat_lambda.functions import metadata
 
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
-    monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 180.0)
+    agent.acquire()  # from now on its function has an agent
     caller = DatabaseThread(target=call)
     caller.start()
     agent.wait_for_work("interactive")
+    monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
+    Function.objects.get().save()  # its time limits are read again
     response = call()
     assert (response.status_code, response.json()["code"]) == (503, "function_busy")
     QueueEntry.objects.filter(state="assigned").update(state="failed", error_code="agent_failed")
@@ -85,11 +87,10 @@ def test_call_while_all_agents_are_busy_answers_503(
 
 
 def test_call_while_the_agent_works_on_a_call_that_was_given_up_answers_busy(
-    settings: Settings, agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
+    agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cvat_lambda.functions import metadata
 
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
     monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
     entry_id = enqueue(agent.native_pk, Category.INTERACTIVE)
     agent.acquire("interactive")
@@ -164,15 +165,17 @@ def test_agent_without_the_right_to_the_task_is_named_as_the_cause(
 
 
 def test_silent_agent_is_replaced_by_another(
-    agent: ScriptedAgent, start: Start, car_id: int
+    agent: ScriptedAgent, start: Start, car_id: int, settings: Settings
 ) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 2.0
     request = start()
     runner = DatabaseThread(target=run, args=(request,))
     runner.start()
     agent.wait_for_work()  # and never says anything again
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 120.0
     second = ScriptedAgent(agent.client, agent.native_pk)
     with AgentThread(second, lambda params: car_at(params, car_id)):
-        runner.join(60)
+        runner.join(180)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 6, 0)
     attempts = Outcome.objects.filter(request=request).values_list("attempts", flat=True)
@@ -184,7 +187,7 @@ def test_request_waits_for_its_only_agent_which_works_on_a_frame_for_long(
 ) -> None:
     """An agent that works does not poll. Its other frames wait longer than for a new agent."""
     settings.CVAT_LAMBDA_COLD_START_S = 0.5
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 120.0
+    agent.acquire()  # from now on its function has an agent
     request = start()
     runner = DatabaseThread(target=run, args=(request,))
     runner.start()
@@ -195,7 +198,7 @@ def test_request_waits_for_its_only_agent_which_works_on_a_frame_for_long(
     runner.join(3)
     agent.post(f"{found['ar_id']}/complete", **car_at(found["ar_params"], car_id))
     with AgentThread(agent, lambda params: car_at(params, car_id)):
-        runner.join(60)
+        runner.join(180)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 6, 0)
 
@@ -203,7 +206,6 @@ def test_request_waits_for_its_only_agent_which_works_on_a_frame_for_long(
 def test_frame_of_an_agent_that_renews_its_lease_for_ever_is_given_to_another(
     agent: ScriptedAgent, start: Start, car_id: int, settings: Settings
 ) -> None:
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
     request = start()
     runner = DatabaseThread(target=run, args=(request,))
     runner.start()
@@ -213,7 +215,7 @@ def test_frame_of_an_agent_that_renews_its_lease_for_ever_is_given_to_another(
     assert agent.post(f"{found['ar_id']}/update", progress=0.5).status_code == 409
     second = ScriptedAgent(agent.client, agent.native_pk)
     with AgentThread(second, lambda params: car_at(params, car_id)):
-        runner.join(60)
+        runner.join(180)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 6, 0)
     attempts = Outcome.objects.filter(request=request).values_list("attempts", flat=True)
@@ -223,7 +225,6 @@ def test_frame_of_an_agent_that_renews_its_lease_for_ever_is_given_to_another(
 def test_frame_that_no_agent_ends_fails_with_a_sentence(
     agent: ScriptedAgent, start: Start, settings: Settings
 ) -> None:
-    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
     request = start(frames=[[2, 2]], max_failure_rate=1.0)
     runner = DatabaseThread(target=run, args=(request,))
     runner.start()
@@ -231,7 +232,7 @@ def test_frame_that_no_agent_ends_fails_with_a_sentence(
         found = agent.wait_for_work()
         worked_too_long(found["ar_id"])
         assert agent.post(f"{found['ar_id']}/update", progress=0.5).status_code == 409
-    runner.join(60)
+    runner.join(180)
     outcome = Outcome.objects.get(request=request)
     assert (outcome.frame, outcome.status, outcome.attempts) == (2, "failed", 4)
     assert "the agent worked on this input for more than 600 s" in outcome.message
@@ -262,7 +263,7 @@ def test_deleted_function_ends_its_request_at_once(agent: ScriptedAgent, start: 
     runner.start()
     agent.wait_for_work()
     agent.client.delete(f"/api/functions/{agent.native_pk}")
-    runner.join(20)
+    runner.join(180)
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "function_not_found")
 
@@ -275,7 +276,7 @@ def test_cancelled_request_leaves_nothing_for_the_agents(
     runner.start()
     found = agent.wait_for_work()
     cancel_request(request)
-    runner.join(20)
+    runner.join(180)
     assert not runner.is_alive()
     assert (
         agent.post(f"{found['ar_id']}/complete", **car_at(found["ar_params"], car_id)).status_code
@@ -296,10 +297,10 @@ def test_call_of_a_person_is_served_before_a_waiting_request(
     caller = DatabaseThread(target=lambda: answers.append(call()))
     caller.start()
     wait_for("the entry of the call", QueueEntry.objects.filter(category="interactive").exists)
+    agent.post(f"{held['ar_id']}/complete", **car_at(held["ar_params"], car_id))
     with AgentThread(agent, lambda params: car_at(params, car_id)) as served:
-        agent.post(f"{held['ar_id']}/complete", **car_at(held["ar_params"], car_id))
-        caller.join(20)
-        runner.join(60)
+        caller.join(180)
+        runner.join(180)
     assert answers[0].status_code == 200
     assert served.served[0]["frame"] == 0
     request.refresh_from_db()
@@ -369,7 +370,7 @@ def test_result_with_a_number_that_is_not_finite_fails_the_frame_at_once(
         content_type="application/json",
     )
     assert response.status_code == 400
-    caller.join(20)
+    caller.join(180)
     assert answers[0].status_code == 502
     assert answers[0].json()["code"] == "function_answer_invalid"
     assert math.isfinite(answers[0].json()["frame"])

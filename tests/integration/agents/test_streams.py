@@ -87,10 +87,10 @@ def test_message_of_another_version_of_the_app_does_not_end_the_wakeups(
 ) -> None:
     wakeups = get_wakeups()
     with wakeups.end_of(7) as ended:
-        assert wakeups.wait_until_connected(20)
+        assert wakeups.wait_until_connected(180)
         connect().publish(CHANNEL, message)
         publish_end(7)
-        assert ended.wait(20)
+        assert ended.wait(180)
 
 
 def test_idle_asgi_streams_keep_no_thread(agent: ScriptedAgent) -> None:
@@ -167,7 +167,7 @@ async def opened(agent: ScriptedAgent) -> Any:
     make: Any = ApplicationCommunicator
     stream = make(get_asgi_application(), scope)
     await stream.send_input({"type": "http.request", "body": b""})
-    start = await stream.receive_output(20)
+    start = await stream.receive_output(180)
     assert start["status"] == 200
     return stream
 
@@ -192,5 +192,5 @@ async def in_thread(work: Callable[..., object], *arguments: object) -> None:
 
 async def body(stream: Any) -> bytes:
     """Return the next part of the body."""
-    message = await stream.receive_output(20)
+    message = await stream.receive_output(180)
     return bytes(message.get("body", b""))

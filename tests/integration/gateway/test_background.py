@@ -44,7 +44,7 @@ def _background(nuclio: FakeNuclio, settings: Settings) -> Iterator[None]:
     yield
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     for thread in running():
-        thread.join(20)
+        thread.join(180)
     assert running() == []
 
 

@@ -235,7 +235,7 @@ def test_call_in_flight_is_cancelled_from_another_thread(
     nuclio.script = [hangs]
 
     def abandon() -> None:
-        nuclio.arrived.wait(10)
+        nuclio.arrived.wait(180)
         cancel.cancel()
 
     thread = threading.Thread(target=abandon)
@@ -244,7 +244,7 @@ def test_call_in_flight_is_cancelled_from_another_thread(
     with pytest.raises(Cancelled):
         post(connections, nuclio, timeout_s=20, cancel=cancel)
     thread.join()
-    assert time.monotonic() - started < 10  # the function would have taken 30 s
+    assert time.monotonic() - started < 25  # the function would have taken 30 s
     assert post(connections, nuclio).body == b"[]"  # the pool still works
 
 

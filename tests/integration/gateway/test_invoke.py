@@ -193,10 +193,10 @@ def test_one_token_cancels_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
-    nuclio.arrived.wait(10)
+    nuclio.arrived.wait(180)
     cancel.cancel()
     for thread in threads:
-        thread.join(10)
+        thread.join(180)
     assert ends == ["abandoned"] * 4
 
 

@@ -171,7 +171,7 @@ def test_cancel_ends_the_pause_between_retries(nuclio: FakeNuclio) -> None:
     nuclio.script = [Reply(503, headers={"Retry-After": "25"})]
 
     def abandon() -> None:
-        nuclio.arrived.wait(10)
+        nuclio.arrived.wait(180)
         cancel.cancel()
 
     thread = threading.Thread(target=abandon)

@@ -145,16 +145,16 @@ def test_two_callers_at_once_compute_an_embedding_once(
             if found is None:
                 computed.append(name)
                 inside.set()
-                assert go_on.wait(30)
+                assert go_on.wait(180)
                 mine.put("key", b"embedding")
             return mine.get("key")
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(click, store, "first")
-        assert inside.wait(30)
+        assert inside.wait(180)
         second = threads.submit(click, other, "second")
         go_on.set()
-        assert (first.result(30), second.result(30)) == (b"embedding", b"embedding")
+        assert (first.result(180), second.result(180)) == (b"embedding", b"embedding")
     assert computed == ["first"]
 
 

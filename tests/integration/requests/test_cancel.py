@@ -56,7 +56,7 @@ def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing
 
     def slow(payload: dict[str, Any]) -> Any:
         arrived.set()
-        release.wait(120)
+        release.wait(300)
         return rectangle_of(frame_of(payload))
 
     function.behave = slow
@@ -64,10 +64,10 @@ def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing
     request = start(task_id=task.pk)
     worker = in_thread(request.shards.get().pk)
     try:
-        assert arrived.wait(60)
+        assert arrived.wait(180)
         cancel_request(request)
         assert request.status == "cancelled"
-        worker.join(30)  # much shorter than the calls would take
+        worker.join(60)  # much shorter than the calls would take
         assert not worker.is_alive()
     finally:
         release.set()
@@ -86,7 +86,7 @@ def test_cancel_keeps_what_was_written_before(
 
     def slow_from_five(payload: dict[str, Any]) -> Any:
         if frame_of(payload) >= 5:
-            release.wait(120)
+            release.wait(300)
         return rectangle_of(frame_of(payload))
 
     function.behave = slow_from_five
@@ -96,7 +96,7 @@ def test_cancel_keeps_what_was_written_before(
     try:
         wait_for("four outcomes", Outcome.objects.count, lambda found: found >= 4)
         cancel_request(request)
-        worker.join(30)
+        worker.join(60)
         assert not worker.is_alive()
     finally:
         release.set()

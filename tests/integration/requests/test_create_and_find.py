@@ -134,7 +134,7 @@ def test_only_one_of_several_concurrent_requests_on_the_same_frames_is_stored(
 
     def try_to_start() -> None:
         try:
-            together.wait(60)
+            together.wait(180)
             start(task_id=task.pk)
             results.append("started")
         except ScopeOverlap:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from django.db import connection
 from PIL import Image
 from pytest_django import Settings
@@ -18,6 +19,7 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway import concurrency
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request
 from tests.http_server import Reply
 
@@ -61,19 +63,26 @@ def test_threshold_of_zero_is_sent_to_the_function_of_a_request(
 
 
 def test_invocations_in_flight_reach_the_concurrency_limit(
-    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+    transactional_db: None,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name in ("ONE_WAITING_S", "NONE_WAITING_S"):  # each function counts as fast
+        monkeypatch.setattr(concurrency, name, 3600.0)
     store_function(function.url, workers=3)
     all_here = threading.Event()
 
     def wait_for_five(payload: dict[str, Any]) -> Any:
         if function.at_once == 5:
             all_here.set()
-        all_here.wait(0.04)  # short, so that the limiter counts it as a fast function
+        if frame_of(payload) >= 3:  # as long as no answer is known, three invocations are sent
+            all_here.wait(60)
         return []
 
     function.behave = wait_for_five
-    request = run(start(task_id=make_task(120).pk))
+    request = run(start(task_id=make_task(20).pk))
     assert request.status == "finished"
     assert function.most_at_once == 5  # three workers, and two waiting invocations
 

@@ -342,7 +342,7 @@ def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_an
         if frame_of(payload) == 3:
             if next(asked) == 1:  # the function was unavailable, but has answered others since
                 for _ in range(8):
-                    assert answered.acquire(timeout=60)
+                    assert answered.acquire(timeout=180)
             return Reply(status=503, body=b'{"error":"Server not ready"}')
         time.sleep(0.1)
         answered.release()
@@ -407,7 +407,7 @@ def test_retry_after_of_a_function_is_honoured(
     """The wait may be longer than the budget. Other frames must not invoke the function either."""
     settings.CVAT_LAMBDA_COLD_START_S = 2.5
     in_flight = threading.Barrier(
-        2, timeout=60
+        2, timeout=180
     )  # as many invocations as are admitted before the first answer
     numbers = itertools.count()
     refused_at: list[float] = []

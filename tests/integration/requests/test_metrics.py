@@ -46,7 +46,7 @@ def work(worker_process: Callable[..., Child], folder: Path) -> Callable[[], Non
             CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32",
             CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0",
         )
-        assert worker.process.wait(120) == 0, worker.last_words()
+        assert worker.process.wait(300) == 0, worker.last_words()
 
     return run
 

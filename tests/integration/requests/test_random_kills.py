@@ -185,7 +185,7 @@ class World:
     def job(self, worker: Child, process: psutil.Process) -> None:
         """Kill the process that runs a shard with SIGKILL."""
         process.kill()
-        process.wait(10)
+        process.wait(180)
 
     def whole_worker(self, worker: Child, process: psutil.Process) -> None:
         """Kill a worker and all its children with SIGKILL."""

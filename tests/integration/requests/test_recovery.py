@@ -258,12 +258,12 @@ def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
     wait_for("a done frame", lambda: Request.objects.get(pk=request.pk).done)
     os.kill(worker.process.pid, signal.SIGTERM)
     wait_for("the requeue", lambda: request.shards.get().status, lambda found: found == "queued")
-    assert worker.process.wait(60) == 0
+    assert worker.process.wait(300) == 0
     shard = request.shards.get()
     assert (shard.lease, shard.resumes, shard.done < 400) == ("", 0, True)
     assert waiting_jobs() == [shard.rq_job_id]
     slow.set()
-    worker_process(burst=True, CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32").process.wait(60)
+    worker_process(burst=True, CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32").process.wait(300)
     request.refresh_from_db()
     assert (request.status, request.done, request.resumes) == ("finished", 400, 0)
     assert len(get_engine().annotations(request.task_id or 0).shapes) == 400
@@ -400,7 +400,7 @@ def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
         "CVAT_LAMBDA_BATCH_FRAMES": "4",
     }
     first = worker_process(**environment)
-    assert reached.wait(60), first.last_words()
+    assert reached.wait(180), first.last_words()
     horses = psutil.Process(first.process.pid).children(recursive=True)
     first.signal(signal.SIGKILL)  # first, so that it does not see the end of its work horse
     for process in horses:
@@ -409,7 +409,7 @@ def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
     age(app_settings.STALLED_AFTER_S + 1)
     recover()
     second = worker_process(burst=True, **environment)
-    second.process.wait(120)
+    second.process.wait(300)
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 60), second.last_words()
     shapes = get_engine().annotations(task.pk).shapes

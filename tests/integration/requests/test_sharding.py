@@ -41,7 +41,7 @@ def test_shards_of_one_request_run_in_two_worker_processes_at_once(
     def behave(payload: dict[str, Any]) -> Any:
         frame = frame_of(payload)
         halves[frame // 20].set()
-        assert halves[1 - frame // 20].wait(60)
+        assert halves[1 - frame // 20].wait(180)
         return rectangle_of(frame)
 
     function.behave = behave
@@ -56,7 +56,7 @@ def test_shards_of_one_request_run_in_two_worker_processes_at_once(
         for _ in range(2)
     ]
     for worker in workers:
-        worker.process.wait(90)
+        worker.process.wait(300)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 40, 0)
     shapes = get_engine().annotations(task.pk).shapes

@@ -502,7 +502,7 @@ def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
     cancelled = Event()
     function.behave = cancel_on_frame_4
     run(request)
-    assert cancelled.wait(60)
+    assert cancelled.wait(180)
     assert request.status == "cancelled"
     (path,) = paths(task.pk)
     last = max(Outcome.objects.filter(request=request).values_list("frame", flat=True))
@@ -536,7 +536,7 @@ def test_cancel_with_undo_keeps_no_tracks(
     cancelled = Event()
     function.behave = cancel_on_frame_3
     run(request)
-    assert cancelled.wait(60)
+    assert cancelled.wait(180)
     assert request.status == "cancelled"
     assert paths(task.pk) == []
 

@@ -63,7 +63,7 @@ def test_open_connection_is_used_again_without_a_query(thread: ThreadPoolExecuto
 def test_connection_that_the_server_closed_is_replaced(thread: ThreadPoolExecutor) -> None:
     pid = thread.submit(open_connection).result()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        cursor.execute("SELECT pg_terminate_backend(%s, 180000)", [pid])
     thread.submit(begin_request).result()
     assert thread.submit(backend_pid).result() != pid
 

@@ -32,7 +32,7 @@ def test_free_port_returns_another_port_if_the_given_one_is_taken() -> None:
 def test_child_that_ended_raises_an_error_with_its_status_and_last_output(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no disk left'); raise SystemExit(3)"]
     child = Child.start("store", command, log=tmp_path / "log")
-    child.process.wait(30)
+    child.process.wait(180)
     with pytest.raises(ProcessFailed, match=r"(?s)store ended with status 3.*no disk left"):
         child.require_alive()
 
@@ -56,7 +56,7 @@ def test_stop_of_a_child_ends_its_descendants() -> None:
     with process.stdout:
         grandchild = psutil.Process(int(process.stdout.readline()))
         child.stop()
-    psutil.wait_procs([grandchild], timeout=60)
+    psutil.wait_procs([grandchild], timeout=180)
     assert has_ended(grandchild)
 
 

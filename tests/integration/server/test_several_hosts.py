@@ -178,7 +178,7 @@ def workers(shared: Installation, web: Host) -> Iterator[Host]:
 def log_in(url: str, account: Mapping[str, str]) -> str:
     """Return a token. A password in each request would cost a third of a second each time."""
     login = {"username": account["name"], "password": account["password"]}
-    answer = requests.post(f"{url}/api/auth/login", json=login, timeout=60)
+    answer = requests.post(f"{url}/api/auth/login", json=login, timeout=180)
     return str(answer.json()["key"])
 
 
@@ -193,7 +193,7 @@ class Client:
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         """Send a request and return its JSON."""
-        answer = self.session.request(method, f"{self.url}{path}", timeout=60, **more)
+        answer = self.session.request(method, f"{self.url}{path}", timeout=180, **more)
         assert answer.ok, answer.text
         return answer.json() if answer.content else None
 
@@ -275,36 +275,36 @@ def test_upload_continues_on_another_web_host_after_the_first_one_was_killed(
     lost = shared.start("lost", "--only", "web")
     name = base64.b64encode(b"one.png").decode()
     begin = {"Upload-Length": str(len(content)), "Upload-Metadata": f"filename {name}"}
-    answer = client.session.post(f"{lost.url}{path}", headers=begin, timeout=60)
+    answer = client.session.post(f"{lost.url}{path}", headers=begin, timeout=180)
     assert answer.status_code == 201, answer.text
     file = urlsplit(answer.headers["Location"]).path
 
     def send(host: Host, offset: int, part: bytes) -> requests.Response:
         headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        return client.session.patch(f"{host.url}{file}", headers=headers, data=part, timeout=60)
+        return client.session.patch(f"{host.url}{file}", headers=headers, data=part, timeout=180)
 
     assert send(lost, 0, content[:half]).status_code == 204
     lost.kill()
-    answer = client.session.head(f"{web.url}{file}", timeout=60)
+    answer = client.session.head(f"{web.url}{file}", timeout=180)
     assert answer.headers["Upload-Offset"] == str(half)
     assert send(web, half, content[half:]).status_code == 204
     client.call("POST", path, headers={"Upload-Finish": "true"}, data={"image_quality": 70})
     wait_for("the frame", lambda: client.call("GET", f"/api/tasks/{task['id']}")["size"])
-    frame = client.session.get(f"{web.url}{path}?type=frame&number=0&quality=original", timeout=60)
+    frame = client.session.get(f"{web.url}{path}?type=frame&number=0&quality=original", timeout=180)
     assert frame.content == content
 
 
 def test_each_host_reports_the_components_that_its_roles_need(
     client: Client, workers: Host, web: Host
 ) -> None:
-    ready = requests.get(f"{workers.url}/health/ready", timeout=30)
+    ready = requests.get(f"{workers.url}/health/ready", timeout=180)
     assert (ready.status_code, set(ready.json()["components"])) == (
         200,
         {"database", "redis", "platform", "disk", "storage"},
     )
-    live = requests.get(f"{workers.url}/health", timeout=30).json()
+    live = requests.get(f"{workers.url}/health", timeout=180).json()
     assert {item["name"] for item in live["processes"]} == {"web-0", "worker-0", "recovery"}
-    of_web = requests.get(f"{web.url}/health/ready", timeout=30).json()
+    of_web = requests.get(f"{web.url}/health/ready", timeout=180).json()
     assert of_web["components"]["workers"]["ok"]
 
 
@@ -318,7 +318,7 @@ def test_output_of_a_host_has_the_logs_of_its_processes_if_wanted(
 
 
 def test_host_of_workers_serves_no_tasks(workers: Host) -> None:
-    assert requests.get(f"{workers.url}/api/tasks", timeout=30).status_code == 404
+    assert requests.get(f"{workers.url}/api/tasks", timeout=180).status_code == 404
 
 
 def test_check_of_a_host_that_lacks_nothing_finds_nothing(shared: Installation, web: Host) -> None:
@@ -374,7 +374,7 @@ def test_host_that_knows_no_shared_database_does_not_start(tmp_path: Path, role:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1
@@ -387,7 +387,7 @@ def test_unknown_role_is_a_wrong_argument(tmp_path: Path) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2

@@ -23,15 +23,14 @@ def crashing() -> Supervised:
 
 
 def test_delay_of_a_crash_loop_grows_up_to_the_maximum(crashing: Supervised) -> None:
-    delays = []
-    for _ in range(7):
-        crashing.child.process.wait(60)
+    for delay_s in (1, 2, 4, 8, 16, 30, 30):
+        crashing.child.process.wait(180)
+        before = time.monotonic()
         assert crashing.check(lambda line: None)
         assert crashing.restart_at is not None
-        delays.append(round(crashing.restart_at - time.monotonic()))
+        assert before + delay_s <= crashing.restart_at <= time.monotonic() + delay_s
         crashing.restart_at = time.monotonic()
         assert crashing.check(lambda line: None)
-    assert delays == [1, 2, 4, 8, 16, 30, 30]
     assert crashing.restarts == 7
     assert crashing.last_exit == "ended with status 3"
     crashing.child.stop()
@@ -40,7 +39,7 @@ def test_delay_of_a_crash_loop_grows_up_to_the_maximum(crashing: Supervised) -> 
 def test_process_that_ran_for_long_is_restarted_after_the_first_delay(crashing: Supervised) -> None:
     crashing.delay_s = supervisor.MAX_DELAY_S
     crashing.started_at -= supervisor.STABLE_AFTER_S
-    crashing.child.process.wait(60)
+    crashing.child.process.wait(180)
     crashing.check(lambda line: None)
     assert crashing.restart_at is not None
     assert crashing.restart_at - time.monotonic() <= supervisor.FIRST_DELAY_S

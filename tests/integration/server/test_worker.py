@@ -52,5 +52,5 @@ def test_work_horse_has_the_modules_of_a_request_imported(
     command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
     bucket = {**CREDENTIALS, "CVAT_LAMBDA_S3_BUCKET": "media"}  # boto3 looks for no credentials
     worker = spawn("worker", command, {**child_env, **bucket})
-    assert worker.process.wait(120) == 0, worker.last_words()
+    assert worker.process.wait(300) == 0, worker.last_words()
     assert job.return_value(refresh=True) == [True] * 3

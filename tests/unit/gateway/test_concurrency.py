@@ -110,9 +110,9 @@ def test_acquire_ends_at_once_when_cancelled() -> None:
         fill(limiter, stack)
         thread = threading.Thread(target=wait)
         thread.start()
-        waiting.wait(10)
+        waiting.wait(180)
         cancel.cancel()
-        thread.join(10)
+        thread.join(180)
     assert ends == ["abandoned"]
 
 
@@ -129,8 +129,8 @@ def test_released_slot_is_given_to_a_waiting_call() -> None:
         thread = threading.Thread(target=wait)
         thread.start()
         assert not entered.is_set()
-    assert entered.wait(10)
-    thread.join(10)
+    assert entered.wait(180)
+    thread.join(180)
 
 
 def test_limit_follows_the_number_of_workers() -> None:
@@ -172,7 +172,7 @@ def test_waiting_calls_are_admitted_in_their_order() -> None:
         while limiter.limit > 1:  # with a limit of one the order is deterministic
             limiter.refused()
     for thread in threads:
-        thread.join(10)
+        thread.join(180)
     assert order == list(range(8))
 
 
@@ -195,9 +195,9 @@ def test_interactive_call_is_admitted_before_earlier_background_calls() -> None:
         person.start()
         wait_for("the interactive call", lambda: limiter.waiting, lambda found: found == 2)
         taken.close()
-        person.join(10)
+        person.join(180)
         assert order == [2]
-    request.join(10)
+    request.join(180)
     assert order == [2, 1]
 
 

@@ -36,7 +36,7 @@ def test_put_waits_until_the_item_fits(options: dict[str, int], sizes: list[int]
     thread.start()
     assert not done.wait(0.05)
     assert queue.get() == 0
-    assert done.wait(10)
+    assert done.wait(180)
     thread.join()
 
 
@@ -59,7 +59,7 @@ def test_stop_makes_waiting_threads_raise() -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     queue.stop()
-    assert caught.wait(10)
+    assert caught.wait(180)
     thread.join()
     with pytest.raises(QueueStopped):
         queue.put(1)
