@@ -31,6 +31,7 @@ class CallCounts:
 
     def __init__(self, client: redis.Redis | None = None) -> None:
         self._lock = threading.Lock()
+        self._sending = threading.Lock()  # who reads the counts waits until they have arrived
         self._client = client
         self._breaker = CircuitBreaker()
         self._unsent: Counter[str] = Counter()  # by key
@@ -48,15 +49,16 @@ class CallCounts:
 
     def send(self) -> None:
         """Send the counts that were not sent yet."""
-        with self._lock:
-            unsent, self._unsent = self._unsent, Counter()
 
         def fill(pipeline: Any) -> None:
             for key, number in unsent.items():
                 pipeline.incrby(key, number).expire(key, _KEPT_S)
 
-        if unsent:
-            self._run(fill)
+        with self._sending:
+            with self._lock:
+                unsent, self._unsent = self._unsent, Counter()
+            if unsent:
+                self._run(fill)
 
     def last_hour(self, function_id: str) -> int | None:
         """Return the number of calls of the last `PERIOD_MIN` minutes; None if it is not known.

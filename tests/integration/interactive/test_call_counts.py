@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -32,6 +34,32 @@ def test_counts_reach_other_processes_without_being_sent_by_hand(clean_redis: st
     wait_for("the count", lambda: other.last_hour("finder"), lambda found: found == 1)
     one.add("finder")  # after the first ones were sent
     wait_for("the second count", lambda: other.last_hour("finder"), lambda found: found == 2)
+
+
+def test_counts_that_another_thread_is_sending_are_in_the_number_of_the_last_hour(
+    clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
+    counts = CallCounts()
+    found: list[int | None] = []
+    sending = threading.Thread(target=counts.send)
+    reading = threading.Thread(target=lambda: found.append(counts.last_hour("finder")))
+    with redis.Redis.from_url(clean_redis) as client:
+        client.client_pause(100_000, all=False)  # writes wait
+        counts.add("finder")
+        sending.start()
+        wait_for("a write that waits", lambda: blocked_clients(client))
+        reading.start()
+        reading.join(0.3)  # it ended at once, without the count
+        client.client_unpause()
+    sending.join()
+    reading.join()
+    assert found == [1]
+
+
+def blocked_clients(client: redis.Redis) -> int:
+    found: Any = client.info("clients")
+    return int(found["blocked_clients"])
 
 
 def test_count_of_a_call_does_not_wait_for_a_redis_that_hangs(
