@@ -37,14 +37,23 @@ from tests.waiting import wait_for
 
 FRAMES = 60
 LABELS = json.dumps([{"id": 1, "name": "car", "type": "rectangle"}])
+# As long as the file exists, each worker of the function answers five calls.
 CODE = """
 import json, time
+from pathlib import Path
+
+file = Path("WAIT")
+calls = 0
 
 def init_context(context):
     pass
 
 def handler(context, event):
+    global calls
+    calls = calls + 1 if file.exists() else 0
     time.sleep(0.1)
+    while calls > 5 and file.exists():
+        time.sleep(0.1)
     box = {"label": "car", "type": "rectangle", "points": [1, 1, 5, 5], "confidence": "0.9"}
     return context.Response(body=json.dumps([box]), content_type="application/json")
 """
@@ -142,7 +151,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def web(shared: Installation) -> Iterator[Host]:
     """A host with web pages, beside a host with the functions."""
-    folder = write_function(shared.folder / "functions", "boxes", CODE, trigger={"numWorkers": 4})
+    folder = write_function(
+        shared.folder / "functions",
+        "boxes",
+        CODE.replace("WAIT", str(shared.folder / "wait")),
+        trigger={"numWorkers": 4},
+    )
     file = folder / "function.yaml"
     document = yaml.safe_load(file.read_text())
     document["metadata"]["annotations"]["spec"] = LABELS
@@ -251,15 +265,19 @@ def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
     shared: Installation, client: Client, workers: Host, tmp_path: Path
 ) -> None:
     task = client.make_task(tmp_path)
+    wait = shared.folder / "wait"
     with host_of_workers(shared, "killed") as killed:
-        request = client.annotate(task)
-        wait_for("some frames", lambda: 5 < len(client.frames(task)) < FRAMES)
-        killed.kill()
+        wait.touch()
+        try:
+            request = client.annotate(task)
+            wait_for("some frames", lambda: 5 < len(client.frames(task)) < FRAMES)
+            killed.kill()
+        finally:
+            wait.unlink()
         wait_for(
             "the end",
             lambda: client.request(request),
             lambda it: it["status"] == "finished",
-            timeout_s=180,
         )
     assert client.frames(task) == list(range(FRAMES))
 
@@ -304,8 +322,11 @@ def test_each_host_reports_the_components_that_its_roles_need(
     )
     live = requests.get(f"{workers.url}/health", timeout=180).json()
     assert {item["name"] for item in live["processes"]} == {"web-0", "worker-0", "recovery"}
-    of_web = requests.get(f"{web.url}/health/ready", timeout=180).json()
-    assert of_web["components"]["workers"]["ok"]
+    wait_for(
+        "the worker",
+        lambda: requests.get(f"{web.url}/health/ready", timeout=180).json(),
+        lambda ready: ready["components"]["workers"]["ok"],
+    )
 
 
 def test_output_of_a_host_has_the_logs_of_its_processes_if_wanted(
