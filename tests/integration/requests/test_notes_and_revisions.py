@@ -17,6 +17,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from tests.http_server import Reply
+from tests.waiting import wait_for
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -90,15 +91,18 @@ def redeploy(revision: int) -> None:
 
 @pytest.fixture
 def redeployed_at_frame_4(function: FunctionServer, settings: Settings, finder: Function) -> None:
-    """Deploy another version of the function while the request is at frame 4."""
+    """Deploy another version while the request is at frame 4, and the first four are written."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.01
     settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 1
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 4:
-            redeploy(2)
-            connection.close()  # of this thread of the server
+            try:
+                wait_for("four outcomes", Outcome.objects.count, (4).__le__)
+                redeploy(2)
+            finally:
+                connection.close()  # of this thread of the server
         time.sleep(0.1)
         return rectangle_of(frame_of(payload))
 
