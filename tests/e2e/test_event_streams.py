@@ -79,7 +79,7 @@ def web_process(server: Server) -> psutil.Process:
 
 def clients_of(web: psutil.Process) -> set[tuple[str, int]]:
     """Return the addresses of the other ends of the connections of a process."""
-    return {tuple(found.raddr) for found in web.net_connections() if found.raddr}
+    return {(found.raddr.ip, found.raddr.port) for found in web.net_connections() if found.raddr}
 
 
 def ports_of(web: psutil.Process) -> set[int]:
