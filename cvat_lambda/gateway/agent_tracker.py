@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from cvat_lambda.agents import params as agent_params
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionRejected, FunctionStateUnknown
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.responses import AgentLost
+from cvat_lambda.gateway.error_rules import AgentLost
 
 _EXPIRED: Final = "possibly expired"  # how the message of an unknown handle ends, cvat-cli 2.80
 

@@ -34,7 +34,8 @@ from cvat_lambda.errors import (
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.agent_tracker import AgentAnswer, step
 from cvat_lambda.gateway.cancel import CancelToken
-from cvat_lambda.gateway.responses import AgentLost, clean_line
+from cvat_lambda.gateway.clean_text import clean_line
+from cvat_lambda.gateway.error_rules import AgentLost
 
 _POLL_S: Final = 1.0  # poll interval where a wake-up reports the end of an entry
 _POLL_ALONE_S: Final = 0.1  # poll interval without wake-ups

@@ -15,10 +15,11 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.agents import invoke_agent
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.endpoint import endpoint_route
+from cvat_lambda.gateway.error_rules import AddressMissing, too_large
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
 from cvat_lambda.gateway.payload import Body, content_type, pieces_of
-from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
+from cvat_lambda.gateway.responses import read_answer, translate
 from cvat_lambda.gateway.routes import Route
 from cvat_lambda.observability.context import request_context
 from cvat_lambda.observability.traces import invocation_span

@@ -25,7 +25,7 @@ from cvat_lambda.errors import (
     StateConflict,
 )
 from cvat_lambda.functions.metadata import ID_PATTERN
-from cvat_lambda.gateway.responses import clean_line
+from cvat_lambda.gateway.clean_text import clean_line
 
 NAMESPACE_HEADER: Final = "x-nuclio-function-namespace"
 PROJECT_HEADER: Final = "x-nuclio-project-name"

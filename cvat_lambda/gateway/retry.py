@@ -28,7 +28,7 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
-from cvat_lambda.gateway.responses import (
+from cvat_lambda.gateway.error_rules import (
     AgentLost,
     FunctionNotDeployed,
     HandlerUnavailable,

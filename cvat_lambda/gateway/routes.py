@@ -26,9 +26,10 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
+from cvat_lambda.gateway.clean_text import clean_line
+from cvat_lambda.gateway.error_rules import FunctionNotDeployed
 from cvat_lambda.gateway.http import ConnectionPool, Server
 from cvat_lambda.gateway.nuclio import Nuclio, platform
-from cvat_lambda.gateway.responses import FunctionNotDeployed, clean_line
 
 logger = logging.getLogger(__name__)
 

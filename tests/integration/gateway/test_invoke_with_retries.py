@@ -22,9 +22,9 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
 from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.error_rules import HandlerUnavailable
 from cvat_lambda.gateway.invoke import interactive_time_limit_s
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
-from cvat_lambda.gateway.responses import HandlerUnavailable
 from cvat_lambda.gateway.retry import RetryPolicy
 from tests.http_server import Answer, Connection, Reply, hangs, json_reply, resets
 

@@ -23,18 +23,14 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway import http
-from cvat_lambda.gateway.responses import (
+from cvat_lambda.gateway.clean_text import clean_line
+from cvat_lambda.gateway.error_rules import (
     ERROR_RULES,
-    TRANSPORT,
     AddressMissing,
     HandlerUnavailable,
     ProxyTimeout,
-    clean_line,
-    facts_of,
-    parse_answer,
-    read_answer,
-    translate,
 )
+from cvat_lambda.gateway.responses import TRANSPORT, facts_of, parse_answer, read_answer, translate
 
 SPEC = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn", max_body_bytes=4_000_000)
 TRACE = (

@@ -17,7 +17,7 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
-from cvat_lambda.gateway.responses import FunctionNotDeployed, HandlerUnavailable, ProxyTimeout
+from cvat_lambda.gateway.error_rules import FunctionNotDeployed, HandlerUnavailable, ProxyTimeout
 from cvat_lambda.gateway.retry import Retries, RetryPolicy, interactive_policy
 
 
