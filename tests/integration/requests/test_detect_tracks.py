@@ -17,7 +17,7 @@ from cvat_lambda.requests.store.models import Provenance, Request
 from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer
+from .function_server import FunctionServer, frame_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -28,7 +28,7 @@ def mover(transactional_db: None, function: FunctionServer) -> Function:
     """A detector of two cars that move apart. The second car is hidden on frames 4 and 5."""
 
     def behave(payload: dict[str, Any]) -> Any:
-        number = function.seen[-1]
+        number = frame_of(payload)
         cars = [(2 + number, 5)]
         if number not in (4, 5):
             cars.append((40 - number, 30))
@@ -107,7 +107,7 @@ def test_single_detection_stays_a_shape(
     function: FunctionServer, transactional_db: None, make_task: Make, start: Start
 ) -> None:
     item = {"label": "car", "type": "rectangle", "points": [1, 1, 9, 9], "confidence": 0.9}
-    function.behave = lambda payload: [item] if function.seen[-1] == 1 else []
+    function.behave = lambda payload: [item] if frame_of(payload) == 1 else []
     store_function(function.url, workers=1)
     task = make_task(3)
     request = run(start(task_id=task.pk, output="tracks"))
@@ -119,7 +119,7 @@ def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
     mover: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     behave = function.behave
-    function.behave = lambda p: Reply(500, b"no") if function.seen[-1] == 1 else behave(p)
+    function.behave = lambda p: Reply(500, b"no") if frame_of(p) == 1 else behave(p)
     task = make_task(4)
     request = run(start(task_id=task.pk, output="tracks"))
     assert (request.failed, len(tracks_of(task.pk))) == (1, 2)
