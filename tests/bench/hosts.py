@@ -154,7 +154,7 @@ def cut_off(frames: int) -> dict[str, Any]:
             )
             installed.network.set_link(2, "down")
             before = client.request(request)["done"]
-            wall_s = client.finish(request)
+            wall_s = client.finish(request, pause_s=0.5)
             installed.network.set_link(2, "up")
             # The workers that were cut off go on with their calls, and end their jobs.
             connected = time.monotonic()

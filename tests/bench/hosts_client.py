@@ -74,11 +74,11 @@ class Client:
         found: dict[str, Any] = self.call("GET", f"/api/lambda/requests/{request}")
         return found
 
-    def finish(self, request: str) -> float:
+    def finish(self, request: str, *, pause_s: float = 0.1) -> float:
         """Wait for the end of a request. Return its seconds."""
         began = time.monotonic()
         while (found := self.request(request))["status"] in ("queued", "started"):
-            time.sleep(0.1)
+            time.sleep(pause_s)
         if found["status"] != "finished":
             raise RuntimeError(f"the request ended as {found}")
         return time.monotonic() - began

@@ -54,6 +54,8 @@ class ProcessorHandle:
         package_root = str(Path(__file__).resolve().parents[3])
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        # aiohttp reads all certificates when it is imported. A processor opens no TLS connection.
+        environment["SSL_CERT_FILE"] = os.devnull
         environment.pop("CVAT_LAMBDA_RUNTIME_TOKEN", None)
         with theirs:
             self._process = subprocess.Popen(

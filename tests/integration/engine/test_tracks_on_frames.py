@@ -85,12 +85,13 @@ def test_tracks_on_frames_are_the_visible_ones_of_all_tracks(
         heads = sorted(chance.sample(range(FRAMES), chance.randint(1, 4)))
         add(task, person(task, frames, heads))
     keys = set(KeyframeRow.objects.values_list("track_id", "frame"))
+    wanted = {number: expected(task, number) for number in range(FRAMES)}
     for first in range(FRAMES - width + 1):
         numbers = range(first, first + width)
         found = tracks_on_frames(task, numbers)
         for number in numbers:
             shapes = {track.shape.id: track.shape for track in found[number]}
-            assert shapes == expected(task, number)
+            assert shapes == wanted[number]
             for track in found[number]:
                 assert track.is_keyframe == ((track.shape.id, number) in keys)
 
