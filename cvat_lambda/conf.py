@@ -32,7 +32,12 @@ class TypedSettings:
         value = getattr(django_settings, kind.prefix + name, _MISSING)
         if value is _MISSING and kind.former_prefix:
             value = getattr(django_settings, kind.former_prefix + name, _MISSING)
-        return getattr(kind, name) if value is _MISSING else value
+        if value is _MISSING:
+            value = getattr(kind, name)
+            # Django keeps values here until a setting changes, but not that a setting is missing.
+            # To find that out takes ten times as long, and a call reads twenty settings.
+            django_settings.__dict__[kind.prefix + name] = value
+        return value
 
     @classmethod
     def types(cls) -> dict[str, Any]:

@@ -5,8 +5,8 @@ process only. Each process that has a background run on a function, or an intera
 waits for it, publishes this in Redis under the function's keys and reads what the others
 published. One thread does so, about 25 times a second for a run. A process without a run publishes
 the beginning and the end of calls, and renews them every `RENEW_S`; if it saw no run on the
-function, it does so once in `QUIET_S`. A call does not wait for Redis. An entry expires after
-`FRESH_S`.
+function, it does so once in `QUIET_S`, and other calls do not wake the thread. A call does not wait
+for Redis. An entry expires after `FRESH_S`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ class LoadRegistry:
             load = self._load_of(function_id)
             load.interactive += 1
             is_first = load.interactive == 1
-        if is_first:
+        # In the quiet time of a function the thread wakes up by itself: at its end.
+        if is_first and not self._is_quiet(function_id):
             self._keep_publishing()
         try:
             yield
@@ -177,9 +178,24 @@ class LoadRegistry:
                 names = list(self._loads)
             for name in names:
                 self._publish(name)
-            self._woken.wait(PERIOD_S if names else None)
+            self._woken.wait(self._idle_s())
             self._woken.clear()
             pause.wait(_GAP_S)
+
+    def _idle_s(self) -> float | None:
+        """Return how long the thread has nothing to do; None: until a call wakes it."""
+        with self._lock:
+            if any(load.runs or load.published for load in self._loads.values()):
+                return PERIOD_S
+            now = time.monotonic()
+            self._quiet_until = {
+                name: until
+                for name, until in self._quiet_until.items()
+                if until > now or name in self._loads
+            }
+            ends = [self._quiet_until.get(name, now) for name in self._loads]
+            ends += self._quiet_until.values()
+        return max(0.0, min(ends) - now) if ends else None
 
     def _publish(self, function_id: str) -> None:
         """Publish this process' load of a function, and give its runs the load of all."""
