@@ -19,7 +19,7 @@ import yaml
 from cvat_lambda.runtime.commands import read_config
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.paths import cache_folder
-from tests.bench.function_cases import ON_TRANSFORMERS
+from tests.bench.function_cases import CALL_TIMEOUT_S, ON_TRANSFORMERS
 from tests.bench.functions import body_of, call_for, progress, row, weights_of, with_workers
 from tests.bench.process_usage import peak_memory, workers_memory
 from tests.functions.__main__ import folders
@@ -27,7 +27,7 @@ from tests.integration.runtime.harness import REPOSITORY, running
 
 DETECTOR = "hf-pekingu-rtdetr-v2"
 INTERACTOR = "pth-facebookresearch-sam-vit-h"
-TIME_LIMIT = "1800s"  # of a call: a busy machine may need several minutes for ViT-H
+TIME_LIMIT = f"{CALL_TIMEOUT_S:.0f}s"
 
 
 def vit_h(place: Path) -> Mapping[str, str]:
