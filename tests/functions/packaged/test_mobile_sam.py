@@ -105,6 +105,21 @@ def test_the_image_and_its_embedding_give_the_same_mask(
     assert mask_iou(cropped(by_image, SIZE), cropped(by_embedding, SIZE)) > 0.999
 
 
+def test_key_of_an_embedding_gives_the_same_mask_as_the_embedding(
+    function: Function, embedding: dict[str, Any]
+) -> None:
+    sent = {"embedding": embedding, "embedding_key": "coffee", "pos_points": [[220, 200]]}
+    by_embedding, *_ = [interact(function, **sent) for _ in range(4)]  # to each worker process
+    by_key = interact(function, embedding_key="coffee", pos_points=[[220, 200]])
+    assert by_key == by_embedding
+
+
+def test_key_that_no_process_knows_is_answered_with_410(function: Function) -> None:
+    body = {"embedding_key": "nobody's", "pos_points": [[220, 200]], "neg_points": []}
+    status, answer = function(FUNCTIONS[0]).invoke(body)
+    assert (status, answer["code"]) == (410, "embedding_unknown")
+
+
 def test_first_click_returns_mask_and_embedding_if_requested(function: Function) -> None:
     answer = interact(function, image=encoded("coffee"), pos_points=[[220, 200]], want="embedding")
     assert set(answer) == {"embedding", "mask", "bounds", "points"}
