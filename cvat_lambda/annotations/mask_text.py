@@ -21,6 +21,7 @@ _KEY: Final = b'"mask"'
 _BEGIN: Final = re.compile(rb"\s*:\s*(?=\[\[)")
 _STAND_IN: Final = b'"the mask"'
 _TWO_TO_ONE: Final = bytes.maketrans(b"2", b"1")
+_OPEN, _ZERO, _ONE, _NEXT = np.frombuffer(b"   [  0,255,   ,", dtype=np.uint32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +86,13 @@ def read(text: bytes) -> MaskText | None:
 def of_bitmap(bitmap: Bitmap) -> MaskText:
     """Return a bitmap as rows of 0 and 255."""
     height, width = bitmap.shape
-    rows = np.full((height, 2 * width + 2), ord(","), dtype=np.uint8)
-    rows[:, 0], rows[:, -2] = ord("["), ord("]")
-    rows[:, 1:-2:2] = np.where(bitmap, ord("2"), ord("0"))
-    text = b"[" + rows.tobytes()[:-1] + b"]"
-    is_empty = not bitmap.any()
-    return MaskText(text=text.replace(b"2", b"255"), width=width, height=height, is_empty=is_empty)
+    # Four bytes a pixel, and the spaces are removed at the end: this is the fastest way.
+    cells = np.empty((height, width + 2), dtype=np.uint32)
+    cells[:, 0], cells[:, -1] = _OPEN, _NEXT
+    cells[:, 1:-1] = np.where(bitmap, _ONE, _ZERO)
+    cells.view(np.uint8)[:, -5] = ord("]")  # in place of the comma behind the last pixel
+    text = b"[" + cells.tobytes().translate(None, b" ")[:-1] + b"]"
+    return MaskText(text=text, width=width, height=height, is_empty=not bitmap.any())
 
 
 def _without_spaces(text: bytes) -> bytes:
