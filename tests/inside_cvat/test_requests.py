@@ -408,13 +408,13 @@ def test_call_that_crashes_is_recorded_as_an_exception(
     events: list[Json],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cvat_lambda.engine.cvat import frames
+    from cvat_lambda.engine.cvat import call_facts
 
     def crash(*_: Any) -> str:
         raise RuntimeError("a mistake of ours")
 
     task_id = cvat.task(frames=1)
-    monkeypatch.setattr(frames, "frame_key", crash)
+    monkeypatch.setattr(call_facts, "known_frames", crash)
     events.clear()
     path = "/api/lambda/functions/cars"
     answer = cvat.try_to_send("post", path, {"task": task_id, "frame": 0})

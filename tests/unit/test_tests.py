@@ -132,7 +132,7 @@ EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
     patched_members: {
         "inside_cvat/test_database.py": "whether CVAT's process has a pool is read at its start",
         "inside_cvat/timed_asgi.py": "it states the time of a view, which works as before",
-        "inside_cvat/test_requests.py": "no input makes the key of a frame raise an unknown error",
+        "inside_cvat/test_requests.py": "no input makes the lookup of frames raise a new error",
     },
     servers: {
         "http_server.py": "the server",
