@@ -31,7 +31,7 @@ from cvat_lambda.gateway import nuclio
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke, invoke_once
 from tests.bench.load import WORKERS, Clients, run_load
-from tests.integration.runtime.harness import Runtime, running, write_function
+from tests.integration.runtime.harness import Runtime, calls_begun, running, write_function
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -63,8 +63,10 @@ def handler(context, event):
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     root = tmp_path_factory.mktemp("gateway-runtime")
-    write_function(root / "functions", "fn", CODE)
-    write_function(root / "functions", "hasty", CODE, eventTimeout="1s")
+    # Calls wait until a worker that has ended is replaced, also on a busy machine.
+    patient = {"workerAvailabilityTimeoutMilliseconds": 120_000}
+    write_function(root / "functions", "fn", CODE, trigger=patient)
+    write_function(root / "functions", "hasty", CODE, trigger=patient, eventTimeout="1s")
     write_function(
         root / "functions",
         "narrow",
@@ -197,25 +199,18 @@ def test_failures_have_the_same_type_on_every_route(
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
-def test_function_without_a_free_worker_is_busy(settings: Settings, method: str) -> None:
-    import threading
-
+def test_function_without_a_free_worker_is_busy(
+    runtime: Runtime, settings: Settings, method: str
+) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     spec = registry.get("narrow")
-    ends: list[str] = []
-
-    def call() -> None:
-        try:
-            do(spec, "sleep", deadline_s=3)
-        except LambdaError as exc:
-            ends.append(exc.code)
-
-    threads = [threading.Thread(target=call) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ends)[:2] == [FunctionBusy.code] * 2
+    begun = calls_begun(runtime, "narrow")
+    with ThreadPoolExecutor(1) as pool_of_one:
+        first = pool_of_one.submit(do, spec, "sleep", deadline_s=5)
+        wait_for("its begin", partial(calls_begun, runtime, "narrow"), lambda now: now > begun)
+        with pytest.raises(FunctionBusy):
+            do(spec, "sleep", deadline_s=120)
+        assert isinstance(first.exception(), LambdaError)
 
 
 def test_body_above_the_limit_is_refused_by_gateway_and_runtime(runtime: Runtime) -> None:
