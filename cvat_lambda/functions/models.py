@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.conf import settings as django_settings
 from django.db import models
@@ -71,6 +71,14 @@ class Function(models.Model):
     class Meta:
         app_label = "cvat_lambda"
         ordering = ("id",)
+        indexes: ClassVar = [
+            # Most functions are not private, and each list asks for the organizations of those.
+            models.Index(
+                fields=["organization_id"],
+                name="lambda_func_private_idx",
+                condition=models.Q(private=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.id

@@ -24,6 +24,7 @@ from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.probe import probe
 from cvat_lambda.interactive.trial import detect_on_picture
 from cvat_lambda.requests.control.access import visible_requests
+from cvat_lambda.requests.store.queries import newest
 from cvat_lambda.web.function_figures import figures_of
 from cvat_lambda.web.overlay import COLORS
 from cvat_lambda.web.pages import access_of, page, show
@@ -72,7 +73,7 @@ def function_detail(request: HttpRequest, function_id: str) -> HttpResponse:
         "function": row,
         "spec": spec,
         "figures": figures_of(row.pk),
-        "requests": rows_of(mine.order_by("-created_at")[:REQUESTS_SHOWN]),
+        "requests": rows_of(newest(mine, REQUESTS_SHOWN)),
         "may_change": may_change,
         "may_redeploy": may_change and row.platform == NUCLIO,
         "problem": problem,

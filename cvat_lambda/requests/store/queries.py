@@ -26,6 +26,23 @@ def on_task(requests: QuerySet[Request], task_id: int) -> QuerySet[Request]:
     return requests.filter(pk__in=on_it.values("request_id"))
 
 
+def newest(requests: QuerySet[Request], limit: int) -> list[Request]:
+    """Return the newest of the requests."""
+    few = at_most(requests, limit)
+    return list(requests.order_by("-created_at")[:limit]) if few is None else few
+
+
+def at_most(requests: QuerySet[Request], limit: int) -> list[Request] | None:
+    """Return the requests, newest first, or None if there are more than ``limit``.
+
+    Without an order, the database need not read requests that are not among these by their age.
+    """
+    first = list(requests.order_by().values_list("pk", flat=True)[: limit + 1])
+    if len(first) > limit:
+        return None
+    return sorted(Request.objects.filter(pk__in=first).order_by(), key=_age)
+
+
 def most_relevant(
     requests: QuerySet[Request], user_id: int, limit: int, *, status: str | None = None
 ) -> list[Request]:
@@ -36,11 +53,12 @@ def most_relevant(
     """
     if status is not None:
         requests = requests.filter(status=status)
-    newest = requests.order_by("-created_at")
-    if not requests.order_by().values_list("pk")[limit : limit + 1]:  # as cheap as can be
-        return list(newest)
+    few = at_most(requests, limit)
+    if few is not None:
+        return few
     # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all, and
     # so would SQLite for two states in one query.
+    in_order = requests.order_by("-created_at")
     own = Q(owner_id=user_id)
     ranks = [[own], [~own]]
     if status is None:
@@ -49,7 +67,7 @@ def most_relevant(
         ranks += [[own & ended], [~own & ended]]
     found: list[Request] = []
     for rank in ranks:
-        some = [row for wanted in rank for row in newest.filter(wanted)[: limit - len(found)]]
+        some = [row for wanted in rank for row in in_order.filter(wanted)[: limit - len(found)]]
         found += sorted(some, key=_age)[: limit - len(found)]
         if len(found) == limit:
             break
