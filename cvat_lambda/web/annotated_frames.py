@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from django.urls import reverse
@@ -46,13 +47,14 @@ def annotated_frames(task: Task, numbers: list[int]) -> list[dict[str, Any]]:
             frame["problem"] = f"frame {number} is missing"
         else:
             size = (known.width or 0, known.height or 0)
+            drawings = overlay.draw((*shapes, *tracked), task.labels, size)
             frame |= {
                 "name": known.name,
                 "width": size[0],
                 "height": size[1],
-                "drawings": overlay.draw((*shapes, *tracked), task.labels, size),
-                "font": max(12, max(size) // 40),
-                "dot": max(3, max(size) // 160),
+                "drawings": drawings,
+                # Called by the template: the workbench needs no SVG.
+                "svg": partial(overlay.to_svg, drawings, dot=max(3, max(size) // 160)),
             }
         frames.append(frame)
     return frames

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import Count, QuerySet
-from django.forms import BaseInlineFormSet
+from django.forms import BaseInlineFormSet, Select
+from django.forms.utils import flatatt
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 
 from cvat_lambda.bounded_paginator import BoundedList
 from cvat_lambda.engine.standalone import models
@@ -48,6 +51,22 @@ class _ShortDeletion:
         return listed, {self.opts.verbose_name_plural: len(names)}, set(), []
 
 
+class _QuickSelect(Select):
+    """A select without a template for each option: a task with many labels has hundreds of them."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:
+        chosen = {str(one) for one in self.format_value(value)}
+        options = [
+            (key, mark_safe(" selected") if str(key) in chosen else "", label)
+            for key, label in self.choices
+        ]
+        return format_html(
+            "<select{}>{}</select>",
+            flatatt({**self.build_attrs(self.attrs, attrs), "name": name}),
+            format_html_join("", '<option value="{}"{}>{}</option>', options),
+        )
+
+
 class _LabelInline(Inline):
     model = models.Label
     formset = _NamedFormset
@@ -57,6 +76,11 @@ class _LabelInline(Inline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.Label]:
         return super().get_queryset(request).filter(parent__isnull=True)
+
+    def formfield_for_choice_field(self, db_field: Any, request: Any, **options: Any) -> Any:
+        return super().formfield_for_choice_field(
+            db_field, request, **{**options, "widget": _QuickSelect}
+        )
 
 
 class _AttributeInline(Inline):

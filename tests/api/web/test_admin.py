@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -49,6 +51,33 @@ def test_a_request_shows_its_shards(administrator: Client, queued: Request) -> N
     page = administrator.get(f"/admin/cvat_lambda/request/{queued.pk}/change/").content.decode()
     assert "finder" in page
     assert f"{queued.pk}/0: task 7, queued" in page
+
+
+def test_task_shows_the_types_of_its_labels_and_stores_a_new_one(
+    administrator: Client, alice: User
+) -> None:
+    labels = [{"name": "car", "type": "rectangle"}, {"name": "tree", "type": "any"}]
+    task = create_task(alice, "street", labels, [IMAGES / "chelsea.png"])
+    path = f"/admin/engine/task/{task.pk}/change/"
+    answer = administrator.get(path)
+    page = answer.content.decode()
+    chosen = re.findall(r'name="labels-\d+-type".*?<option value="(\w+)" selected>', page)
+    assert sorted(chosen) == ["any", "rectangle"]
+    forms = {"": answer.context["adminform"].form}
+    for inline in answer.context["inline_admin_formsets"]:
+        formset = inline.formset
+        forms[formset.management_form.prefix] = formset.management_form
+        forms.update({form.prefix: form for form in formset.forms})
+    body = {
+        field.html_name: "" if (value := field.value()) is None else value
+        for form in forms.values()
+        for field in form
+    }
+    (tree,) = [name for name, value in body.items() if name.endswith("-name") and value == "tree"]
+    body[tree.replace("-name", "-type")] = "polygon"
+    del body[tree.replace("-name", "-DELETE")]
+    assert administrator.post(path, body).status_code == 302
+    assert task.labels.get(name="tree").type == "polygon"
 
 
 def test_an_administrator_can_cancel_requests(administrator: Client, queued: Request) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.types import Label, Shape
 from cvat_lambda.server.drawing import paint
-from cvat_lambda.web.overlay import COLORS, draw, rgb, tint
+from cvat_lambda.web.overlay import COLORS, Drawing, draw, rgb, tint, to_svg
 
 SIZE = (200, 160)
 WHITE = (255, 255, 255)
@@ -129,3 +130,27 @@ def test_painting_does_not_change_the_original_image() -> None:
 def test_annotation_has_the_colour_of_its_label_if_there_is_one(own: str, drawn: str) -> None:
     (drawing,) = draw([shape("points", 70, 100)], [Label(id=1, name="person", color=own)], SIZE)
     assert drawing.color == drawn
+
+
+def test_svg_has_an_element_for_each_line_dot_and_mask_and_escapes_captions() -> None:
+    drawings = [
+        Drawing(
+            color="#ff0000",
+            caption="<b> 0.50",
+            x=1.0,
+            y=2.0,
+            lines=(((1.0, 2.0), (3.25, 4.0)),),
+            dots=((5.0, 6.5),),
+        ),
+        Drawing(color="#00ff00", caption="car", x=7, y=8, mask=np.ones((2, 3), dtype=np.bool_)),
+    ]
+    first, second = ET.fromstring(f"<svg>{to_svg(drawings, dot=4)}</svg>")
+    assert first.attrib == {"stroke": "#ff0000", "fill": "none"}
+    title, line, dot = first
+    assert title.text == "<b> 0.50"
+    assert line.attrib["points"] == "1.0,2.0 3.2,4.0"
+    assert dot.attrib == {"cx": "5.0", "cy": "6.5", "r": "4", "fill": "#ff0000", "stroke": "none"}
+    _, image = second
+    assert image.attrib["href"].startswith("data:image/png;base64,")
+    placed = {name: image.attrib[name] for name in ("x", "y", "width", "height")}
+    assert placed == {"x": "7", "y": "8", "width": "3", "height": "2"}
