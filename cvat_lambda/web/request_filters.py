@@ -51,7 +51,7 @@ def _state(found: Rows, value: str) -> Rows:
     if value == "partly":
         return found.filter(status=Status.FINISHED, failed__gt=0)
     if value == "undone":
-        return found.exclude(undone_at=None)
+        return found.filter(undone_at__isnull=False)
     return found.filter(status=value)
 
 

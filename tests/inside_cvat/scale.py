@@ -35,6 +35,7 @@ from tests.bench.scale_rows import (
 
 DATABASE: Final = "cvat_lambda_scale"
 CONSOLE: Final = "/api/lambda/console"
+USERS: Final = ("admin", "member", "assignee", "former", "stranger")
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def create_users() -> dict[str, Any]:
 
     model: Any = get_user_model()
     users = {}
-    for name in ("admin", "member", "assignee", "former", "stranger"):
+    for name in USERS:
         is_admin = name == "admin"
         user = model.objects.create_user(
             f"scale-{name}", f"{name}@example.com", is_staff=is_admin, is_superuser=is_admin
@@ -168,7 +169,7 @@ def addresses(size: Size, users: dict[str, Any]) -> Iterator[tuple[str, str, str
     assert request.task_id is not None
     for who in users:
         yield from lists(size, who, request.task_id)
-    for who in ("admin", "member"):
+    for who in {"admin", "member"} & set(users):
         yield from details(who, request.pk, request.task_id)
 
 
@@ -223,7 +224,9 @@ def main() -> None:
     """Fill a copy of the database, and print a row for each address."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="few rows: does it still run?")
-    size = SHORT if parser.parse_args().short else Size()
+    parser.add_argument("--users", nargs="+", choices=USERS, default=USERS, help="of these users")
+    options = parser.parse_args()
+    size = SHORT if options.short else Size()
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-scale-") as folder:
         os.environ["CVAT_LAMBDA_TEST_HOME"] = folder
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.inside_cvat.settings"
@@ -236,7 +239,8 @@ def main() -> None:
             begun = time.monotonic()
             users = fill(size)
             print(json.dumps(row("time to fill", time.monotonic() - begun, "s", None)), flush=True)
-            for found in measure_addresses(users, addresses(size, users)):
+            wanted = {name: users[name] for name in options.users}
+            for found in measure_addresses(wanted, addresses(size, wanted)):
                 print(json.dumps(found), flush=True)
 
 

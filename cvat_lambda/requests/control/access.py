@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from cvat_lambda.agents.access import visible_rows
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.ids_subquery import ids_subquery
+from cvat_lambda.engine.ids_subquery import among
 from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import FunctionNotFound, PermissionDenied, RequestNotFound
 from cvat_lambda.functions.models import Function
@@ -36,9 +35,9 @@ def visible_requests(access: Access) -> QuerySet[Request]:
     # look at the requests of other users. The conditions with subqueries come last.
     may_view = Q()
     if not _is_empty(tasks):
-        may_view |= Q(task_id__in=tasks)
+        may_view |= among("task_id", tasks)
     if not _is_empty(jobs):
-        may_view |= Q(job_id__in=jobs) | Q(pk__in=_on_several_jobs(jobs))
+        may_view |= among("job_id", jobs) | Q(pk__in=_on_several_jobs(jobs))
     may_view |= _on_deleted_tasks(access)
     if not (_is_empty(tasks) and _is_empty(jobs)):
         may_view |= Q(task_id=None) & _all_targets_in(tasks, jobs)
@@ -59,11 +58,7 @@ def _short_list(ids: Any) -> Any:
     if not isinstance(ids, QuerySet):
         return sorted(ids)
     first = list(ids.values_list("pk", flat=True)[: LISTED_IDS + 1])
-    if len(first) > LISTED_IDS:
-        return ids
-    if connection.vendor == "postgresql" or not first:
-        return first
-    return ids_subquery(first)
+    return ids if len(first) > LISTED_IDS else first
 
 
 def _is_empty(ids: Any) -> bool:
@@ -73,15 +68,16 @@ def _is_empty(ids: Any) -> bool:
 def _all_targets_in(tasks: Any, jobs: Any) -> Q:
     """Return the condition that the existing targets of a request are among these, and not none."""
     of_request = Shard.objects.filter(request=OuterRef("pk"))
-    allowed = Q(task_id__in=tasks) | Q(job_id__in=jobs)
-    hidden = of_request.filter(task_id__in=get_engine().task_ids()).exclude(task_id__in=tasks)
-    hidden = hidden.exclude(job_id__in=jobs)
+    of_tasks, of_jobs = among("task_id", tasks), among("job_id", jobs)
+    allowed = of_tasks | of_jobs
+    hidden = of_request.filter(task_id__in=get_engine().task_ids()).exclude(of_tasks)
+    hidden = hidden.exclude(of_jobs)
     return Q(Exists(of_request.filter(allowed)) & ~Exists(hidden))
 
 
 def _on_several_jobs(jobs: Any) -> list[str]:
     """Return the ids of requests that run on jobs of one task, all of them among these."""
-    shards = Shard.objects.filter(job_id__in=jobs, request__job_id=None).order_by()
+    shards = Shard.objects.filter(among("job_id", jobs), request__job_id=None).order_by()
     some = list(shards.values_list("request_id", flat=True).distinct())
     allowed = Request.objects.filter(_all_targets_in([], jobs), pk__in=some)
     return list(allowed.values_list("pk", flat=True))

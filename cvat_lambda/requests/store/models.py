@@ -170,6 +170,11 @@ class Request(models.Model):
                 name="lambda_req_job_idx",
                 condition=models.Q(job_id__isnull=False),
             ),
+            models.Index(
+                fields=["created_at"],
+                name="lambda_req_undone_idx",
+                condition=models.Q(undone_at__isnull=False),
+            ),
             models.Index(fields=["webhook_next_at"], name="lambda_req_webhook_idx"),
         ]
 

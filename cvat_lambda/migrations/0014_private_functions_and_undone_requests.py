@@ -16,4 +16,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(private=True),
             ),
         ),
+        migrations.AddIndex(
+            model_name="request",
+            index=models.Index(
+                fields=["created_at"],
+                name="lambda_req_undone_idx",
+                condition=models.Q(undone_at__isnull=False),
+            ),
+        ),
     ]
