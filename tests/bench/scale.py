@@ -97,14 +97,16 @@ def measure(filled: Filled) -> Iterator[dict[str, Any]]:
 
 
 def measure_addresses(
-    users: dict[str, Any], places: Iterable[tuple[str, str, str]]
+    users: dict[str, Any],
+    places: Iterable[tuple[str, str, str]],
+    clock_type: type[ServerClock] = ServerClock,
 ) -> Iterator[dict[str, Any]]:
     """Do so for addresses of which each has a label, a user and a path."""
     from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
-    clock = ServerClock()
+    clock = clock_type()
     clients = {}
     for name, user in users.items():
         clients[name] = Client(SERVER_NAME="localhost")
@@ -260,7 +262,7 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
         place = f"/admin/{options.app_label}/{options.model_name}/"
         yield f"admin: {options.verbose_name_plural}", who, place
         yield f"admin: {options.verbose_name_plural} by search", who, f"{place}?q=task+99"
-    last = min(size.tasks * 20, ADMIN_ROWS) // 100
+    last = min(size.tasks * 20, ADMIN_ROWS) // 50
     yield "admin: labels, last page", who, f"/admin/engine/label/?p={last}"
     yield "admin: one task", who, f"/admin/engine/task/{filled.task}/change/"
     yield "admin: deletion of a task", who, f"/admin/engine/task/{filled.task}/delete/"

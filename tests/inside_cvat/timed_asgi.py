@@ -24,7 +24,7 @@ def application() -> Any:
     from cvat_lambda.api.functions import FunctionViewSet
     from cvat_lambda.engine.cvat import policy
 
-    policy.allows = _counted(policy.allows)
+    policy.allows = counted(policy.allows)
     FunctionViewSet.call = _timed(FunctionViewSet.call)  # type: ignore[method-assign]
     return of_cvat
 
@@ -36,18 +36,20 @@ class Asked(threading.local):
     processor_s = 0.0
 
 
-_asked = Asked()
+asked = Asked()
 
 
-def _counted(ask: Callable[..., Any]) -> Callable[..., Any]:
+def counted(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that adds the time of each question to `asked`."""
+
     @wraps(ask)
     def allows(*arguments: Any, **named: Any) -> Any:
         begun_s, processor_s = time.perf_counter(), time.thread_time()
         try:
             return ask(*arguments, **named)
         finally:
-            _asked.wall_s += time.perf_counter() - begun_s
-            _asked.processor_s += time.thread_time() - processor_s
+            asked.wall_s += time.perf_counter() - begun_s
+            asked.processor_s += time.thread_time() - processor_s
 
     return allows
 
@@ -55,11 +57,11 @@ def _counted(ask: Callable[..., Any]) -> Callable[..., Any]:
 def _timed(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
     def call(*arguments: Any, **named: Any) -> Any:
-        begun_s = time.perf_counter() - _asked.wall_s
-        processor_s = time.thread_time() - _asked.processor_s
+        begun_s = time.perf_counter() - asked.wall_s
+        processor_s = time.thread_time() - asked.processor_s
         response = view(*arguments, **named)
-        took_ms = 1000 * (time.perf_counter() - _asked.wall_s - begun_s)
-        processor_ms = 1000 * (time.thread_time() - _asked.processor_s - processor_s)
+        took_ms = 1000 * (time.perf_counter() - asked.wall_s - begun_s)
+        processor_ms = 1000 * (time.thread_time() - asked.processor_s - processor_s)
         response[TIMES_HEADER] = f"{took_ms:.3f} {processor_ms:.3f}"
         return response
 

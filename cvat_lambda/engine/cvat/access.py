@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import rest_framework.exceptions
@@ -98,8 +99,12 @@ class CvatAccess:
 
     def visible_task_ids(self) -> Any:
         """Return a subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
+        return self._visible_tasks.values("pk")
+
+    @cached_property
+    def _visible_tasks(self) -> Any:
         permission = TaskPermission.create_scope_list(self._request)
-        return policy.allowed_rows(permission, models.Task.objects.all()).values("pk")
+        return policy.allowed_rows(permission, models.Task.objects.all())
 
     def visible_job_ids_without_task(self) -> Any:
         """Return a subquery for ``job_id__in``: the jobs that CVAT lists, but not their tasks."""

@@ -184,6 +184,7 @@ class LabelAdmin(_ShortDeletion, BoundedList, Admin):
     list_display = ("id", "name", "type", "color", "task", "project", "parent")
     list_filter = ("type",)
     list_select_related = ("task", "project", "parent")
+    list_per_page = 50
     search_fields = ("name", "task__name", "project__name")
     raw_id_fields = ("task", "project", "parent")
     inlines = (_AttributeInline,)
