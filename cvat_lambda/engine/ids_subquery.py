@@ -27,7 +27,7 @@ def among(column: str, ids: Any) -> Q:
 
 
 @BigIntegerField.register_lookup
-class _AnyOf(Lookup):  # type: ignore[type-arg]
+class _AnyOf(Lookup):
     """The condition ``column__any_of=ids``, with the ids as one parameter.
 
     Unlike a subquery, it tells the planner of PostgreSQL which ids they are.
@@ -36,16 +36,16 @@ class _AnyOf(Lookup):  # type: ignore[type-arg]
     lookup_name = "any_of"
     prepare_rhs = False
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """Return the condition for PostgreSQL."""
         column, parameters = self.process_lhs(compiler, connection)
-        return f"{column} = ANY(%s::bigint[])", [*parameters, f"{{{self._numbers()}}}"]
+        return f"{column} = ANY(%s::bigint[])", (*parameters, f"{{{self._numbers()}}}")
 
-    def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """Return the condition for SQLite."""
         column, parameters = self.process_lhs(compiler, connection)
-        among = f"{column} IN (SELECT value FROM json_each(%s))"
-        return among, [*parameters, f"[{self._numbers()}]"]
+        condition = f"{column} IN (SELECT value FROM json_each(%s))"
+        return condition, (*parameters, f"[{self._numbers()}]")
 
     def _numbers(self) -> str:
         return ",".join(map(str, self.rhs))
