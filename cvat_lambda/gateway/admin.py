@@ -125,6 +125,7 @@ class KindFilter(admin.SimpleListFilter):
 class FunctionAdmin(BoundedList, FunctionAdminBase):
     """All functions, including broken and missing ones. Only endpoints can be changed."""
 
+    list_per_page = 50
     list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")
     list_filter = ("state", KindFilter, "platform", "enabled")
     search_fields = ("id", "name", "description")

@@ -242,7 +242,7 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
     size = filled.size
     admin, who = "/admin/cvat_lambda", "admin"
     for model, rows, per_page in (
-        ("function", size.functions, 100),
+        ("function", size.functions, 50),
         ("request", size.requests, 50),
         ("outcome", size.with_outcomes * FRAMES, 100),
     ):
