@@ -17,7 +17,7 @@ def wait_for(
     holds: Callable[[Value], object] = bool,
     *,
     timeout_s: float = 180.0,
-    pause_s: float = 0.02,
+    pause_s: float = 0.05,
 ) -> Value:
     """Call `read` until `holds` is true for its value. Return that value.
 

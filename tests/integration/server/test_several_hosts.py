@@ -233,6 +233,15 @@ class Client:
         found: dict[str, Any] = self.call("GET", f"/api/lambda/requests/{request}")
         return found
 
+    def wait_for_end(self, request: str) -> None:
+        """Wait until a request has finished. Ask seldom: the host shares this machine."""
+        wait_for(
+            "the end",
+            lambda: self.request(request),
+            lambda found: found["status"] == "finished",
+            pause_s=0.3,
+        )
+
     def frames(self, task: int) -> list[int]:
         """Return the frames of all shapes of a task."""
         shapes = self.call("GET", f"/api/tasks/{task}/annotations")["shapes"]
@@ -257,7 +266,7 @@ def test_request_runs_on_a_host_that_has_only_workers(
 ) -> None:
     task = client.make_task(tmp_path)
     request = client.annotate(task)
-    wait_for("the end", lambda: client.request(request), lambda it: it["status"] == "finished")
+    client.wait_for_end(request)
     assert client.frames(task) == list(range(FRAMES))
 
 
@@ -274,11 +283,7 @@ def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
             killed.kill()
         finally:
             wait.unlink()
-        wait_for(
-            "the end",
-            lambda: client.request(request),
-            lambda it: it["status"] == "finished",
-        )
+        client.wait_for_end(request)
     assert client.frames(task) == list(range(FRAMES))
 
 
