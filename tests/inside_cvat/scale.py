@@ -32,7 +32,7 @@ from tests.bench.scale_rows import (
     fill_requests,
     with_quick_writes,
 )
-from tests.inside_cvat.timed_asgi import asked, counted
+from tests.inside_cvat.timed_asgi import asked, count_questions
 
 DATABASE: Final = "cvat_lambda_scale"
 CONSOLE: Final = "/api/lambda/console"
@@ -242,16 +242,13 @@ def main() -> None:
         from django.core.management import call_command
 
         django.setup()
-        from cvat_lambda.engine.cvat import policy
-
         with copied_database():
             call_command("migrate", verbosity=0)
             begun = time.monotonic()
             users = fill(size)
             print(json.dumps(row("time to fill", time.monotonic() - begun, "s", None)), flush=True)
             wanted = {name: users[name] for name in options.users}
-            policy.allows = counted(policy.allows)
-            policy.allowed_rows = counted(policy.allowed_rows)
+            count_questions()
             for found in measure_addresses(wanted, addresses(size, wanted), AppClock):
                 print(json.dumps(found), flush=True)
 

@@ -22,9 +22,8 @@ def application() -> Any:
     from cvat.asgi import application as of_cvat
 
     from cvat_lambda.api.functions import FunctionViewSet
-    from cvat_lambda.engine.cvat import policy
 
-    policy.allows = counted(policy.allows)
+    count_questions()
     FunctionViewSet.call = _timed(FunctionViewSet.call)  # type: ignore[method-assign]
     return of_cvat
 
@@ -39,9 +38,15 @@ class Asked(threading.local):
 asked = Asked()
 
 
-def counted(ask: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that adds the time of each question to `asked`."""
+def count_questions() -> None:
+    """Add the time of all questions of this app to the policy server to `asked`."""
+    from cvat_lambda.engine.cvat import policy
 
+    policy.allows = _counted(policy.allows)
+    policy.allowed_rows = _counted(policy.allowed_rows)
+
+
+def _counted(ask: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(ask)
     def allows(*arguments: Any, **named: Any) -> Any:
         begun_s, processor_s = time.perf_counter(), time.thread_time()
