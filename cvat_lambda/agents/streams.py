@@ -22,7 +22,7 @@ KEEP_ALIVE_S: Final = 20.0  # proxies end connections without traffic, the soone
 MAX_AGE_S: Final = 900.0
 RECONNECT_S: Final = 1.0
 PRESENCE_S: Final = 30.0  # between two signs of life of the functions with open streams
-_CONNECT_S: Final = 2.0  # the longest wait for this process' subscription
+CONNECT_S: Final = 2.0  # the longest wait for this process' subscription
 
 KEEP_ALIVE: Final = b": keep-alive\n"
 
@@ -45,7 +45,7 @@ def opening() -> bytes:
 
 def is_possible() -> bool:
     """Return whether this process gets wake-ups. Otherwise agents must poll."""
-    return _wakeups().wait_until_connected(_CONNECT_S)
+    return _wakeups().wait_until_connected(CONNECT_S)
 
 
 def missed(native_pk: int) -> list[str]:

@@ -55,6 +55,19 @@ def open_stream(server: Server, native: NativeFunction, token: str) -> socket.so
     return connection
 
 
+def open_first_stream(server: Server, native: NativeFunction, token: str) -> socket.socket:
+    """Open a stream as soon as the server has subscribed to Redis. Until then it opens none."""
+
+    def opened() -> socket.socket | None:
+        with contextlib.suppress(AssertionError):
+            return open_stream(server, native, token)
+        return None
+
+    stream = wait_for("an open stream", opened)
+    assert stream is not None
+    return stream
+
+
 def read_until(connection: socket.socket, end: bytes) -> bytes:
     """Read until the received bytes contain ``end``."""
     received = b""
@@ -100,7 +113,7 @@ def test_100_idle_agents_cost_no_threads_and_all_get_the_event(
     _, token = AccessToken.create(alice, name="agents")
     web = web_process(server)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(open_stream(server, native, token))
+        stack.enter_context(open_first_stream(server, native, token))
         wait_for("the subscription of the server", lambda: redis_clients() & ports_of(web))
         threads = web.num_threads()
         streams = [stack.enter_context(open_stream(server, native, token)) for _ in range(STREAMS)]
@@ -119,7 +132,7 @@ def test_100_idle_agents_cost_no_threads_and_all_get_the_event(
 def test_closed_stream_is_forgotten(server: Server, native: NativeFunction, alice: User) -> None:
     _, token = AccessToken.create(alice, name="agents")
     web = web_process(server)
-    with open_stream(server, native, token) as stream:
+    with open_first_stream(server, native, token) as stream:
         address = stream.getsockname()
         assert address in clients_of(web)
     wait_for("the end of the connection", lambda: address not in clients_of(web))

@@ -11,6 +11,7 @@ from django.test import Client
 from PIL import Image
 from pytest_django import Settings
 
+from cvat_lambda.agents import streams
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -26,8 +27,9 @@ ClientFor = Callable[["User | None"], Client]
 
 
 @pytest.fixture(autouse=True)
-def short_limits(settings: Settings, clean_redis: str) -> Iterator[None]:
-    """A short wait for agents, and a subscription of its own for each test."""
+def limits(settings: Settings, clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short wait for agents, a long one for Redis; a subscription of its own for each test."""
+    monkeypatch.setattr(streams, "CONNECT_S", 180.0)
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_AGENT_LEASE_S = 120.0
     settings.CVAT_LAMBDA_COLD_START_S = 3.0
