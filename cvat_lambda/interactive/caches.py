@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine.port import Frame
@@ -13,8 +13,12 @@ from cvat_lambda.interactive.call_counts import CallCounts
 from cvat_lambda.interactive.embedding_store import EmbeddingStore
 from cvat_lambda.interactive.sent_embeddings import SentEmbeddings
 
+if TYPE_CHECKING:
+    from cvat_lambda.interactive.embeddings import StoredEmbedding
+
 FRAMES_BYTES: Final = 64 * 1024 * 1024
 LABELS_OF_TASKS: Final = 256
+KNOWN_EMBEDDINGS: Final = 4096
 
 
 class InteractiveCaches:
@@ -29,6 +33,11 @@ class InteractiveCaches:
             LABELS_OF_TASKS, size_of=lambda labels: 1
         )
         self.embeddings = EmbeddingStore()
+        # By the key in the store, without their content: a click does not need it if the function
+        # keeps the embedding.
+        self.known_embeddings: BoundedCache[StoredEmbedding] = BoundedCache(
+            KNOWN_EMBEDDINGS, size_of=lambda embedding: 1
+        )
         self.sent_embeddings = SentEmbeddings()
         self.call_counts = CallCounts()
         # (id, revision) of functions whose embeddings cannot be used. None is requested of them.
@@ -39,6 +48,7 @@ class InteractiveCaches:
         self.frames.clear()
         self.labels.clear()
         self.embeddings.reset()
+        self.known_embeddings.clear()
         self.sent_embeddings.clear()
         self.call_counts = CallCounts()
         self.without_embedding.clear()

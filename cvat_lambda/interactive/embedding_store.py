@@ -109,6 +109,20 @@ class EmbeddingStore:
         self._renewed_at.put(key, time.monotonic())
         return text
 
+    def renew(self, key: str) -> None:
+        """Renew the age of a text in Redis without reading it, at most once in `RENEW_S`."""
+        if self._breaker.is_open or self._is_renewed(key):
+            return
+        try:
+            pipeline = self._redis().pipeline(transaction=False)
+            pipeline.expire(PREFIX + key, settings.EMBEDDING_TTL_S)
+            pipeline.zadd(USES, {key: time.time()}, xx=True)
+            pipeline.execute()
+        except RedisError as exc:
+            self._failed(exc)
+        else:
+            self._renewed_at.put(key, time.monotonic())
+
     def _is_renewed(self, key: str) -> bool:
         """Return whether the age of a text was renewed lately."""
         renewed_at = self._renewed_at.get(key)

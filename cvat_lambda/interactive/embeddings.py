@@ -12,8 +12,9 @@ a wrong mask.
 
 A function whose metadata say ``keeps_embeddings: true`` keeps its last embeddings in memory. The
 app gives each one a random key (``embedding_key``). When the embedding was sent once for each
-worker of the function (`sent_embeddings`), later clicks send the key alone. If the function answers
-that it does not have the embedding any more, the click sends it.
+worker of the function (`sent_embeddings`), later clicks send the key alone, and read nothing but
+`without_content` of the embedding, which the process keeps for many images. If the function answers
+that it does not have the embedding any more, the click reads it from the store, and sends it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import logging
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cvat_lambda.engine.port import Frame
@@ -96,6 +97,10 @@ class StoredEmbedding:
             image_size=image_size, revision=revision, key=key, content=content, members=members
         )
 
+    def without_content(self) -> StoredEmbedding:
+        """Return what a click needs that sends the key alone: some hundred bytes."""
+        return replace(self, content=b"")
+
     def body_without_content(self, fields: Mapping[str, Any]) -> Body:
         """Return the body of a call with these fields and the key of the embedding."""
         return encode_payload({**fields, _KEY: self.key}, binary=self.members is not None)
@@ -126,6 +131,12 @@ def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) 
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
     caches = get_caches()
     store = caches.embeddings
+    known = caches.known_embeddings.get(key)
+    if known is not None and not answer_format.blob:
+        found = _answer_with_key(known, call, number, answer_format, key=key, blob=None)
+        if found is not None:
+            store.renew(key)
+            return found
     packed = store.get(key)
     if packed is None:
         if _identity(call.spec) in caches.without_embedding or not store.is_usable:
@@ -134,7 +145,9 @@ def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) 
             packed = store.get(key)
             if packed is None:
                 return _ask_for_embedding(call, number, answer_format, key=key)
-    return _answer_from(StoredEmbedding.unpack(packed), call, number, answer_format, key=key)
+    stored = StoredEmbedding.unpack(packed)
+    caches.known_embeddings.put(key, stored.without_content())
+    return _answer_from(stored, call, number, answer_format, key=key)
 
 
 def prepare_embedding(call: Call, number: int) -> bool:
@@ -174,29 +187,46 @@ def _answer_from(
         return View.of(stored.image_size, call.params.roi), {"blob": blob}
     if blob is None and answer_format.blob:
         return _ask_with_image(call, number, answer_format)
+    found = _answer_with_key(stored, call, number, answer_format, key=key, blob=blob)
+    if found is not None:
+        return found
+    view = View.of(stored.image_size, call.params.roi)
     try:
-        view, result = _ask_with_embedding(call, stored)
+        result = call.invoke(stored.body(prompt(call.params, view)))
     except FunctionError:
         # The embedding may be the cause, for example one of another version.
         return _ask_for_embedding(call, number, answer_format, key=key)
+    if stored.key:
+        get_caches().sent_embeddings.add(stored.key)
     if result.revision != stored.revision:  # the function was deployed again in between
         return _ask_for_embedding(call, number, answer_format, key=key)
     return view, _with_blob(result.answer, blob)
 
 
-def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
-    view = View.of(stored.image_size, call.params.roi)
-    fields = prompt(call.params, view)
+def _answer_with_key(
+    stored: StoredEmbedding,
+    call: Call,
+    number: int,
+    answer_format: AnswerFormat,
+    *,
+    key: str,
+    blob: str | None,
+) -> tuple[View, Any] | None:
+    """Send the key of an embedding. Return None if the embedding itself must be sent."""
     sent = get_caches().sent_embeddings
-    if stored.key and sent.is_known(stored.key, call.spec.workers):
-        try:
-            return view, call.invoke(stored.body_without_content(fields))
-        except EmbeddingUnknown:
-            sent.forget(stored.key)
-    result = call.invoke(stored.body(fields))
-    if stored.key:
-        sent.add(stored.key)
-    return view, result
+    if not stored.key or not sent.is_known(stored.key, call.spec.workers):
+        return None
+    view = View.of(stored.image_size, call.params.roi)
+    try:
+        result = call.invoke(stored.body_without_content(prompt(call.params, view)))
+    except EmbeddingUnknown:
+        sent.forget(stored.key)
+        return None
+    except FunctionError:
+        return _ask_for_embedding(call, number, answer_format, key=key)
+    if result.revision != stored.revision:
+        return _ask_for_embedding(call, number, answer_format, key=key)
+    return view, _with_blob(result.answer, blob)
 
 
 def _ask_for_embedding(
@@ -252,14 +282,16 @@ def _keep(
     problem = check_embedding(embedding)
     if problem is None:
         try:
-            packed = StoredEmbedding.of(
+            stored = StoredEmbedding.of(
                 embedding, image_size=view.image_size, revision=revision, key=function_key
-            ).pack()
+            )
+            packed = stored.pack()
         except (TypeError, ValueError, RecursionError):  # members beside those that were checked
             problem = "it holds a number that is not finite, or is nested too deeply"
         else:
             if len(packed) + _PROMPT_BYTES <= spec.max_body_bytes:
                 get_caches().embeddings.put(key, packed)
+                get_caches().known_embeddings.put(key, stored.without_content())
                 return
             problem = (
                 f"its {len(packed)} bytes do not fit into the {spec.max_body_bytes} that the"

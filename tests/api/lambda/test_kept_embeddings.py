@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import redis
 from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.payload import BINARY_TYPE, encode_payload
 from cvat_lambda.interactive.caches import get_caches
+from cvat_lambda.interactive.embedding_store import PREFIX
 from tests.http_server import Reply
 from tests.integration.interactive.functions import Functions
 
@@ -95,6 +98,50 @@ def test_later_click_sends_the_key_without_the_embedding(
         "obj_bbox": None,
         "embedding_key": key,
     }
+
+
+def test_click_with_a_key_does_not_read_the_embedding(
+    api: Api, functions: Functions, task: Task, sam: str, clean_redis: str
+) -> None:
+    """The process keeps the megabytes of a few images, and the keys of thousands."""
+    for _ in range(2):
+        click(api, sam, task=task.pk, frame=0)
+    get_caches().embeddings.reset()
+    with redis.Redis.from_url(clean_redis) as client:
+        client.flushall()
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "", ""]
+
+
+def test_click_sends_the_image_after_the_function_and_redis_have_lost_the_embedding(
+    api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str, clean_redis: str
+) -> None:
+    click(api, sam, task=task.pk, frame=0)
+    keeper.workers[0].clear()
+    get_caches().embeddings.reset()
+    with redis.Redis.from_url(clean_redis) as client:
+        client.flushall()
+    for _ in range(3):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "", "image+want", "", ""]
+    first, unknown, second, *later = keys(functions, sam)
+    assert first == unknown != second
+    assert set(later) == {second}
+
+
+def test_click_with_a_key_renews_the_age_of_the_embedding_in_redis(
+    api: Api, functions: Functions, task: Task, sam: str, clean_redis: str, settings: Settings
+) -> None:
+    click(api, sam, task=task.pk, frame=0)
+    with redis.Redis.from_url(clean_redis) as client:
+        found = client.scan_iter(match=PREFIX + "*")
+        (name,) = (key for key in found if client.type(key) == b"string")
+        client.persist(name)
+        settings.CVAT_LAMBDA_EMBEDDING_TTL_S = 7
+        get_caches().embeddings.reset()
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+        assert 0 < client.ttl(name) <= 7
+    assert asked(functions, sam) == ["image+want", ""]
 
 
 def test_click_sends_the_embedding_after_the_function_has_lost_it(
