@@ -162,9 +162,12 @@ class HelperProcesses:
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when all helpers have run the frames that they have. Raise Cancelled."""
+        """Return when all helpers have run the frames that they have. Raise Cancelled.
+
+        A helper that still starts has none: `stop` ends it.
+        """
         self._given_up = True  # no frame is left to give away
-        while self._helpers:
+        while any(helper.shard_id is not None for helper in list(self._helpers)):
             self.cancel.wait(POLL_S)
         self.cancel.check()
 

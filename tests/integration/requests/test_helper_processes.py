@@ -5,7 +5,9 @@ The share of a core is 0 in most tests, so that a worker starts a helper in any 
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +23,7 @@ from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.recover import recover
 from cvat_lambda.requests.rq_tasks import work_of
 from cvat_lambda.requests.run.divide import FrameCursor, split_off
-from cvat_lambda.requests.run.helper_processes import most_helpers
+from cvat_lambda.requests.run.helper_processes import HelperProcesses, most_helpers
 from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Request
@@ -89,6 +91,16 @@ def divided(
 def helpers_of(worker: Child) -> list[psutil.Process]:
     children = psutil.Process(worker.process.pid).children(recursive=True)
     return [child for child in children if "cvat_lambda.requests.helper" in child.cmdline()]
+
+
+def children_with(command: Sequence[str]) -> list[psutil.Process]:
+    """Return the child processes of this one that run a command."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if child.cmdline() == list(command):
+                found.append(child)
+    return found
 
 
 def ended(request: Request) -> bool:
@@ -177,6 +189,31 @@ def test_cancelled_request_ends_its_helper_process(divided: tuple[Request, Child
     request.refresh_from_db()
     assert (request.status, request.done) == ("cancelled", 0)
     assert {shard.status for shard in request.shards.all()} == {"cancelled"}
+
+
+@needs_two_cores
+def test_run_does_not_wait_for_a_helper_process_that_still_starts(
+    finder: Function, make_task: Make, start: Start, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_HELPER_PROCESSOR_SHARE = settings.CVAT_LAMBDA_HELPER_MIN_REMAINING_S = 0.0
+    request = start(task_id=make_task(FRAMES).pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    loaded = load_run(lease)
+    command = (sys.executable, "-c", "import sys; sys.stdin.read()  # it is never ready")
+    helpers = HelperProcesses(
+        run=loaded, frames=FrameCursor(loaded.frames), command=command, cancel=loaded.cancel
+    )
+    waiting = threading.Thread(target=helpers.wait, daemon=True)
+    helpers.start()
+    try:
+        [helper] = wait_for("a helper", lambda: children_with(command))
+        waiting.start()
+        waiting.join(60)
+        assert not waiting.is_alive()
+    finally:
+        helpers.stop()
+    assert has_ended(helper)
 
 
 def test_worker_that_waits_for_a_slow_function_starts_no_helper_process(
