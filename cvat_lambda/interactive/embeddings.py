@@ -13,8 +13,8 @@ a wrong mask.
 A function whose metadata say ``keeps_embeddings: true`` keeps its last embeddings in memory. The
 app gives each one a random key (``embedding_key``). When the embedding was sent once for each
 worker of the function (`sent_embeddings`), later clicks send the key alone, and read nothing but
-`without_content` of the embedding, which the process keeps for many images. If the function answers
-that it does not have the embedding any more, the click reads it from the store, and sends it.
+`without_content` of the embedding, which the process keeps for many images. If the function does
+not have the embedding any more, or fails, the click reads it from the store, and sends it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.errors import EmbeddingUnknown, FunctionError
+from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult
 from cvat_lambda.gateway.payload import Body, Pieces, encode_body, encode_payload, encode_pieces
@@ -98,8 +98,11 @@ class StoredEmbedding:
         )
 
     def without_content(self) -> StoredEmbedding:
-        """Return what a click needs that sends the key alone: some hundred bytes."""
-        return replace(self, content=b"")
+        """Return what a click needs that sends the key alone: some hundred bytes.
+
+        A function may add members of any size to an embedding.
+        """
+        return replace(self, content=b"", members=None if self.members is None else {})
 
     def body_without_content(self, fields: Mapping[str, Any]) -> Body:
         """Return the body of a call with these fields and the key of the embedding."""
@@ -219,11 +222,9 @@ def _answer_with_key(
     view = View.of(stored.image_size, call.params.roi)
     try:
         result = call.invoke(stored.body_without_content(prompt(call.params, view)))
-    except EmbeddingUnknown:
+    except FunctionError:  # usually EmbeddingUnknown
         sent.forget(stored.key)
         return None
-    except FunctionError:
-        return _ask_for_embedding(call, number, answer_format, key=key)
     if result.revision != stored.revision:
         return _ask_for_embedding(call, number, answer_format, key=key)
     return view, _with_blob(result.answer, blob)

@@ -60,6 +60,7 @@ def test_environment_variable_that_cannot_be_parsed_raises_an_error() -> None:
 
 
 def test_setting_is_read_at_each_access(settings: Settings) -> None:
+    assert AppSettings.BATCH_FRAMES == app_settings.BATCH_FRAMES  # the default is kept now
     settings.CVAT_LAMBDA_BATCH_FRAMES = 3
     assert app_settings.BATCH_FRAMES == 3
     del settings.CVAT_LAMBDA_BATCH_FRAMES

@@ -36,9 +36,11 @@ def split_commands(text: str) -> list[list[str]]:
     """Split a line of a shell into its commands, each as a list of words."""
     if text.lstrip().startswith("["):  # the form without a shell: ["pip", "install", "a"]
         try:
-            return [[str(word).replace("$", LITERAL) for word in json.loads(text)]]
-        except ValueError:
+            words = [str(word).replace("$", LITERAL) for word in json.loads(text)]
+        except (ValueError, RecursionError):
             pass  # the shell's command `[`
+        else:
+            return [words] if words else []
     text = _IN_SHELL.sub(_mark, _COMMENT_LINE.sub("", text).replace("\\\n", " "))
     reader = shlex.shlex(text, posix=True, punctuation_chars="();&|\n")
     reader.whitespace = " \t\r"

@@ -265,7 +265,7 @@ def test_answer_to_a_key_from_another_revision_is_discarded(
 @pytest.mark.parametrize(
     "failure", [Reply(500, "it failed"), Reply(400, "unknown field"), Reply(410, "")]
 )
-def test_function_that_fails_on_a_key_gets_the_image(
+def test_function_that_fails_on_a_key_and_on_the_embedding_gets_the_image(
     api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str, failure: Reply
 ) -> None:
     assert click(api, sam, task=task.pk, frame=0).json() == MASK
@@ -275,7 +275,23 @@ def test_function_that_fails_on_a_key_gets_the_image(
 
     functions.behaviours[sam] = fails
     assert click(api, sam, task=task.pk, frame=0).json() == MASK
-    assert asked(functions, sam) == ["image+want", "", "image+want"]
+    assert asked(functions, sam) == ["image+want", "", "embedding", "image+want"]
+
+
+@pytest.mark.parametrize("failure", [Reply(500, "it failed"), Reply(400, "there is no image")])
+def test_function_that_announces_keys_but_fails_on_them_gets_the_embedding_and_not_the_image(
+    api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str, failure: Reply
+) -> None:
+    """The image takes the function seconds, the embedding milliseconds."""
+
+    def fails(payload: dict[str, Any]) -> Any:
+        known = "image" in payload or "embedding" in payload
+        return keeper.answer(payload) if known else failure
+
+    functions.behaviours[sam] = fails
+    for _ in range(3):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", *("", "embedding") * 2]
 
 
 def test_embedding_that_was_prepared_has_a_key_for_the_first_click(

@@ -313,6 +313,11 @@ def test_build_of_a_wrong_type_raises_an_error_with_its_field(
         read_build_lines(build, tmp_path)
 
 
+@pytest.mark.parametrize("value", ["[]", "[" * 50_000, "bash -c []"])
+def test_run_line_without_a_command_installs_nothing(tmp_path: Path, value: str) -> None:
+    assert read_build_lines(directives(value), tmp_path).requirements == []
+
+
 def test_lint_reports_lines_that_are_not_run(tmp_path: Path) -> None:
     spec = {"handler": "main:handler", "build": directives("apt-get install -y ffmpeg")}
     config = parse_function({"metadata": {"name": "one"}, "spec": spec}, tmp_path)
