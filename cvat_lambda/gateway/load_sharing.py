@@ -213,10 +213,11 @@ class LoadRegistry:
                 load.caller_left, load.published = False, load.state
                 load.renew_at = time.monotonic() + RENEW_S
             total = self._exchange(function_id, bool(runs), bool(interactive), left)
-            if total.is_run_on:
-                self._quiet_until.pop(function_id, None)
-            else:
-                self._quiet_until[function_id] = time.monotonic() + QUIET_S
+            with self._lock:
+                if total.is_run_on:
+                    self._quiet_until.pop(function_id, None)
+                else:
+                    self._quiet_until[function_id] = time.monotonic() + QUIET_S
             for on_load in runs:
                 on_load(total)
 
