@@ -216,8 +216,7 @@ class Engine(Protocol):
     ) -> CallFacts:
         """Check that the user may view a job, or a task if ``job_id`` is None, for a call.
 
-        The fewer queries the better. `engine.call_facts.read` is enough for an engine whose
-        lookups are cheap. Raise TaskNotFound, JobNotFound, PermissionDenied.
+        The fewer queries the better. Raise TaskNotFound, JobNotFound, PermissionDenied.
         """
 
     def task(self, task_id: int) -> Task:

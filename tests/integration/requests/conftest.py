@@ -14,6 +14,7 @@ from pytest_django import Settings
 from rq.job import Job
 
 from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CancelToken
@@ -28,6 +29,8 @@ from .function_server import FunctionServer, function_server
 
 CAR = [{"name": "car", "type": "rectangle"}]
 ALLOWED = ("127.0.0.1/32",)
+MakeTask = Callable[..., Task]
+Start = Callable[..., Request]
 
 
 @pytest.fixture(autouse=True)
@@ -120,10 +123,10 @@ def make_images(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> l
 
 
 @pytest.fixture
-def make_task(transactional_db: None, alice: User, tmp_path: Path) -> Callable[..., Any]:
+def make_task(transactional_db: None, alice: User, tmp_path: Path) -> MakeTask:
     """Return a function that creates a task of alice with a number of numbered frames."""
 
-    def make(count: int, *, labels: Any = CAR, name: str = "street", **options: Any) -> Any:
+    def make(count: int, *, labels: Any = CAR, name: str = "street", **options: Any) -> Task:
         files = make_images(tmp_path / "images", count)
         return create_task(alice, name, labels, files, **options)
 

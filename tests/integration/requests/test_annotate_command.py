@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -19,12 +18,11 @@ from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.store.models import Request, Shard
 from tests.http_server import Reply
 
+from .conftest import MakeTask
 from .function_server import FunctionServer, frame_of
 from .test_track import STEP, paths, tracker
 
 __all__ = ["tracker"]  # a fixture
-
-Make = Callable[..., Any]
 
 
 def annotate(*arguments: str) -> str:
@@ -58,7 +56,7 @@ def worker() -> Iterator[None]:
 
 @pytest.mark.usefixtures("worker")
 def test_annotate_follows_a_detector_request_to_its_end(
-    finder: Function, make_task: Make, capsys: pytest.CaptureFixture[str]
+    finder: Function, make_task: MakeTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = make_task(4)
     told = annotate("finder", "--task", str(task.pk), "--set", "frames", "[[1, 3]]")
@@ -71,7 +69,7 @@ def test_annotate_follows_a_detector_request_to_its_end(
 
 @pytest.mark.usefixtures("worker")
 def test_annotate_starts_a_track_request_with_shapes_of_a_file(
-    tracker: Function, make_task: Make, tmp_path: Path
+    tracker: Function, make_task: MakeTask, tmp_path: Path
 ) -> None:
     task = make_task(4)
     shape = {"frame": 0, "label": "car", "type": "rectangle", "points": [5, 10, 11, 14]}
@@ -83,7 +81,7 @@ def test_annotate_starts_a_track_request_with_shapes_of_a_file(
 
 @pytest.mark.usefixtures("worker")
 def test_annotate_fails_if_a_frame_fails(
-    finder: Function, function: FunctionServer, make_task: Make
+    finder: Function, function: FunctionServer, make_task: MakeTask
 ) -> None:
     function.behave = lambda payload: Reply(500, b"no") if frame_of(payload) == 1 else []
     with pytest.raises(CommandError, match="Not all frames are done"):
@@ -91,13 +89,13 @@ def test_annotate_fails_if_a_frame_fails(
 
 
 def test_annotate_without_waiting_prints_the_id_of_the_request(
-    finder: Function, make_task: Make
+    finder: Function, make_task: MakeTask
 ) -> None:
     told = annotate("finder", "--task", str(make_task(2).pk), "--no-wait")
     assert told.strip() == Request.objects.get().pk
 
 
-def test_annotate_dry_run_stores_nothing(finder: Function, make_task: Make) -> None:
+def test_annotate_dry_run_stores_nothing(finder: Function, make_task: MakeTask) -> None:
     told = annotate("finder", "--task", str(make_task(2).pk), "--dry-run")
     assert json.loads(told)["total"] == 2
     assert not Request.objects.exists()
@@ -113,7 +111,7 @@ def test_annotate_dry_run_stores_nothing(finder: Function, make_task: Make) -> N
     ],
 )
 def test_annotate_with_invalid_arguments_fails_with_the_message_of_the_api(
-    finder: Function, make_task: Make, arguments: tuple[str, ...], message: str
+    finder: Function, make_task: MakeTask, arguments: tuple[str, ...], message: str
 ) -> None:
     task = make_task(1)
     with pytest.raises(CommandError, match=message):

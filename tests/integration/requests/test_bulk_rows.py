@@ -14,11 +14,11 @@ from cvat_lambda.json_rows import ROWS_PER_STATEMENT
 from cvat_lambda.requests.store.bulk_rows import bulk_update_ids, insert, strip_unstorable
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
+from .conftest import MakeTask, Start
+
 
 @pytest.fixture
-def request_row(
-    finder: Function, make_task: Callable[..., Any], start: Callable[..., Request]
-) -> Request:
+def request_row(finder: Function, make_task: MakeTask, start: Start) -> Request:
     return start(task_id=make_task(1).pk)
 
 

@@ -28,11 +28,8 @@ from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request, Shard
 from tests.waiting import wait_for
 
-from .conftest import run
+from .conftest import MakeTask, Start, run
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def in_thread(shard_id: int) -> threading.Thread:
@@ -50,7 +47,7 @@ def in_thread(shard_id: int) -> threading.Thread:
 
 
 def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     arrived, release = threading.Event(), threading.Event()
 
@@ -79,7 +76,11 @@ def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing
 
 
 def test_cancel_keeps_what_was_written_before(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
     release = threading.Event()
@@ -110,7 +111,7 @@ def test_cancel_keeps_what_was_written_before(
 
 
 def test_cancel_of_a_queued_request_never_starts_it(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(2).pk)
     cancel_request(request)
@@ -119,7 +120,7 @@ def test_cancel_of_a_queued_request_never_starts_it(
 
 
 def test_request_after_a_cancel_runs_with_its_own_parameters(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     old = start(task_id=task.pk, threshold=0.1)
@@ -131,7 +132,7 @@ def test_request_after_a_cancel_runs_with_its_own_parameters(
 
 
 def test_batch_of_a_worker_without_lease_is_rolled_back(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     request = start(task_id=task.pk)
@@ -149,7 +150,7 @@ def test_batch_of_a_worker_without_lease_is_rolled_back(
 
 
 def test_cancel_with_undo_removes_what_was_added(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk))
@@ -161,7 +162,7 @@ def test_cancel_with_undo_removes_what_was_added(
 
 
 def test_retry_of_an_undone_request_is_refused(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     request = cancel_request(start(task_id=make_task(2).pk), undo=True)
     with pytest.raises(StateConflict, match="undone"):
@@ -169,7 +170,7 @@ def test_retry_of_an_undone_request_is_refused(
 
 
 def test_undo_of_a_running_request_is_refused(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
     with pytest.raises(StateConflict, match="cancel it first"):
@@ -177,7 +178,7 @@ def test_undo_of_a_running_request_is_refused(
 
 
 def test_retry_of_a_request_without_frames_to_run_is_refused(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1)
     request = start(task_id=task.pk)
@@ -190,7 +191,7 @@ def test_retry_of_a_request_without_frames_to_run_is_refused(
 
 
 def test_cancel_of_a_queued_request_deletes_its_rq_job(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     """Redis keeps jobs that were only removed from the queue. Only ended jobs expire."""
     redis = django_rq.get_connection("annotation")
@@ -201,7 +202,7 @@ def test_cancel_of_a_queued_request_deletes_its_rq_job(
 
 
 def test_cancel_of_a_request_whose_rq_job_was_deleted_succeeds(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
     django_rq.get_connection("annotation").flushall()
@@ -213,7 +214,7 @@ def test_retry_or_resume_of_a_cancelled_request_runs_the_frames_without_outcome(
     reopen: Callable[[Request], Request],
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
 ) -> None:

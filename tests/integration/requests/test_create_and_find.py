@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,8 @@ from cvat_lambda.requests.store.models import Provenance, Request
 from cvat_lambda.requests.store.progress import progress_of
 from tests.http_server import Reply
 
-from .conftest import CAR, make_images, run, store_function
+from .conftest import CAR, MakeTask, Start, make_images, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +58,7 @@ Start = Callable[..., Request]
 )
 def test_invalid_request_is_refused_and_nothing_is_stored(
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     options: dict[str, Any],
     error: type[Exception],
@@ -75,7 +71,7 @@ def test_invalid_request_is_refused_and_nothing_is_stored(
 
 
 def test_interactor_is_refused_as_a_request(
-    function: FunctionServer, make_task: Make, start: Start
+    function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, kind="interactor", labels=[])
     with pytest.raises(InvalidRequest, match="cannot run in the background"):
@@ -83,7 +79,7 @@ def test_interactor_is_refused_as_a_request(
 
 
 def test_function_without_a_label_of_the_task_is_refused(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1, labels=[{"name": "tree", "type": "rectangle"}])
     with pytest.raises(InvalidMapping, match="no label in common"):
@@ -91,14 +87,16 @@ def test_function_without_a_label_of_the_task_is_refused(
 
 
 def test_request_for_a_detector_without_labels_names_the_missing_annotation(
-    function: FunctionServer, make_task: Make, start: Start
+    function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, labels=[])
     with pytest.raises(InvalidMapping, match="announces no labels: write them in the annotation"):
         start(task_id=make_task(1).pk)
 
 
-def test_a_job_of_another_task_is_refused(finder: Function, make_task: Make, start: Start) -> None:
+def test_a_job_of_another_task_is_refused(
+    finder: Function, make_task: MakeTask, start: Start
+) -> None:
     mine, other = make_task(1), make_task(1)
     job = Job.objects.get(segment__task=mine)
     with pytest.raises(InvalidRequest, match=f"job {job.pk} is not a job of task {other.pk}"):
@@ -106,7 +104,7 @@ def test_a_job_of_another_task_is_refused(finder: Function, make_task: Make, sta
 
 
 def test_a_second_request_on_the_same_frames_is_refused_by_name(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     first = start(task_id=task.pk, frames=[[0, 2]])
@@ -116,7 +114,7 @@ def test_a_second_request_on_the_same_frames_is_refused_by_name(
 
 
 def test_two_jobs_of_a_task_run_at_the_same_time(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6, segment_size=3, overlap=1)
     for job in Job.objects.filter(segment__task=task):
@@ -126,7 +124,7 @@ def test_two_jobs_of_a_task_run_at_the_same_time(
 
 
 def test_only_one_of_several_concurrent_requests_on_the_same_frames_is_stored(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     together = threading.Barrier(4)
@@ -167,7 +165,7 @@ def test_request_on_a_project_runs_all_its_tasks(
 
 @pytest.mark.parametrize("scope", ["task", "job", "tasks"])
 def test_request_created_signal_names_task_and_job(
-    finder: Function, make_task: Make, start: Start, scope: str
+    finder: Function, make_task: MakeTask, start: Start, scope: str
 ) -> None:
     """Bug in CVAT: its event of a batch had neither. CVAT's adapter reads both from here."""
     one, two = make_task(4, segment_size=2), make_task(2)
@@ -194,7 +192,7 @@ def test_request_created_signal_names_task_and_job(
 
 
 def test_request_on_several_tasks_or_jobs_runs_their_frames(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     one, two = make_task(2), make_task(6, segment_size=3, overlap=1)
     request = run(start(task_ids=[one.pk, two.pk]))
@@ -207,7 +205,7 @@ def test_request_on_several_tasks_or_jobs_runs_their_frames(
 
 
 def test_users_see_requests_of_tasks_that_they_may_view(
-    finder: Function, make_task: Make, start: Start, alice: User, bob: User, charlie: User
+    finder: Function, make_task: MakeTask, start: Start, alice: User, bob: User, charlie: User
 ) -> None:
     task = make_task(4, segment_size=2)
     first, second = Job.objects.filter(segment__task=task).order_by("segment__start_frame")
@@ -230,7 +228,7 @@ def test_users_see_requests_of_tasks_that_they_may_view(
 
 
 def test_owner_of_a_request_without_access_to_its_task_cannot_view_it(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     task = make_task(2)
     request = cancel_request(start(task_id=task.pk))
@@ -244,7 +242,7 @@ def test_owner_of_a_request_without_access_to_its_task_cannot_view_it(
 
 
 def test_request_on_several_tasks_is_visible_to_users_who_may_view_all_of_them(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     one, two = make_task(1), make_task(1)
     request = start(task_ids=[one.pk, two.pk])
@@ -255,7 +253,7 @@ def test_request_on_several_tasks_is_visible_to_users_who_may_view_all_of_them(
 
 
 def test_request_whose_tasks_are_deleted_is_visible_to_owner_and_administrators(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess, bob: User
 ) -> None:
     task = make_task(4, segment_size=2)
     job = Job.objects.filter(segment__task=task).first()
@@ -274,7 +272,7 @@ def test_request_whose_tasks_are_deleted_is_visible_to_owner_and_administrators(
 
 
 def test_request_on_several_tasks_stays_visible_after_one_is_deleted(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     gone, kept = make_task(2), make_task(2)
     request = run(start(task_ids=[gone.pk, kept.pk]))
@@ -292,7 +290,7 @@ def test_request_on_several_tasks_stays_visible_after_one_is_deleted(
 
 
 def test_request_of_a_deleted_job_can_be_edited_with_the_task(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess, bob: User
 ) -> None:
     task = make_task(4, segment_size=2)
     first, second = Job.objects.filter(segment__task=task).order_by("pk")
@@ -306,7 +304,7 @@ def test_request_of_a_deleted_job_can_be_edited_with_the_task(
 
 
 def test_request_on_many_tasks_takes_as_many_queries_as_on_few(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess
 ) -> None:
     counts = []
     for number in (2, 3, 9):  # the first also asks what is asked once a process
@@ -320,7 +318,7 @@ def test_request_on_many_tasks_takes_as_many_queries_as_on_few(
 
 
 def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+    finder: Function, make_task: MakeTask, start: Start, access: StandaloneAccess
 ) -> None:
     counts = []
     for number in (2, 3, 9):  # the first also asks what is asked once a process
@@ -335,7 +333,7 @@ def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
 
 
 def test_progress_has_percent_rate_and_remaining_time(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     request = start(task_id=task.pk)
@@ -348,7 +346,7 @@ def test_progress_has_percent_rate_and_remaining_time(
 
 
 def test_rate_of_a_retry_counts_the_frames_of_the_retry_only(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     """The rate used to be all frames of the request divided by the time of its last run."""
     function.behave = lambda payload: (
@@ -368,7 +366,7 @@ def test_rate_of_a_retry_counts_the_frames_of_the_retry_only(
 
 
 def test_request_of_high_priority_is_put_at_the_front_of_the_queue(
-    finder: Function, make_task: Make, start: Start, may_prioritize: None
+    finder: Function, make_task: MakeTask, start: Start, may_prioritize: None
 ) -> None:
     import django_rq
 
@@ -384,7 +382,7 @@ def may_prioritize(alice: User) -> None:
 
 
 def test_shards_of_a_request_of_high_priority_keep_their_order(
-    finder: Function, make_task: Make, start: Start, may_prioritize: None
+    finder: Function, make_task: MakeTask, start: Start, may_prioritize: None
 ) -> None:
     import django_rq
 
@@ -395,7 +393,7 @@ def test_shards_of_a_request_of_high_priority_keep_their_order(
 
 
 def test_retry_on_frames_of_another_running_request_is_refused(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=500, body=b"no")
     task = make_task(3)
@@ -411,7 +409,7 @@ def test_retry_on_frames_of_another_running_request_is_refused(
 
 
 def test_requests_on_task_and_ground_truth_job_run_at_once(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     truth = create_ground_truth_job(task, [1, 2]).pk

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,18 +19,15 @@ from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway import concurrency
-from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def test_each_frame_is_invoked_once_and_its_shapes_are_written(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(7)
     request = run(start(task_id=task.pk))
@@ -54,7 +50,7 @@ def test_each_frame_is_invoked_once_and_its_shapes_are_written(
 
 
 def test_threshold_of_zero_is_sent_to_the_function_of_a_request(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1)
     run(start(task_id=task.pk, threshold=0.0))
@@ -65,7 +61,7 @@ def test_threshold_of_zero_is_sent_to_the_function_of_a_request(
 def test_invocations_in_flight_reach_the_concurrency_limit(
     transactional_db: None,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -88,7 +84,7 @@ def test_invocations_in_flight_reach_the_concurrency_limit(
 
 
 def test_progress_counts_the_frames_of_this_request_only(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(10, segment_size=5)
     second = Job.objects.filter(segment__task=task).order_by("segment__start_frame")[1]
@@ -100,7 +96,11 @@ def test_progress_counts_the_frames_of_this_request_only(
 
 
 def test_frames_are_written_in_batches_during_the_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     """Bug in CVAT: it saved at frames 0, 100, 200, ... only, and kept all others in memory."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
@@ -123,7 +123,7 @@ def test_frames_are_written_in_batches_during_the_run(
 
 
 def test_deleted_frames_are_skipped_with_a_reason(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     Data.objects.filter(task=task).update(deleted_frames=[1, 4])
@@ -135,7 +135,7 @@ def test_deleted_frames_are_skipped_with_a_reason(
 
 
 def test_only_unannotated_skips_annotated_frames(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     run(start(task_id=task.pk, frames=[[1, 2]]))
@@ -147,7 +147,7 @@ def test_only_unannotated_skips_annotated_frames(
 
 
 def test_only_unannotated_skips_a_frame_that_is_annotated_during_the_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     engine = get_engine()
@@ -180,7 +180,7 @@ def test_only_unannotated_skips_a_frame_that_is_annotated_during_the_run(
 
 
 def test_a_request_without_frames_to_run_finishes(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     Data.objects.filter(task=task).update(deleted_frames=[0, 1])
@@ -189,7 +189,7 @@ def test_a_request_without_frames_to_run_finishes(
 
 
 def test_several_shards_write_the_same_annotations_as_one(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 4
     task = make_task(10)
@@ -201,7 +201,7 @@ def test_several_shards_write_the_same_annotations_as_one(
 
 
 def test_function_that_accepts_several_images_gets_them_in_one_invocation(
-    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+    transactional_db: None, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, max_batch="4")
     sizes: list[int] = []
@@ -225,7 +225,7 @@ def test_function_that_accepts_several_images_gets_them_in_one_invocation(
 
 
 def test_failed_group_of_frames_is_invoked_frame_by_frame(
-    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+    transactional_db: None, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, max_batch="4")
 
@@ -240,7 +240,7 @@ def test_failed_group_of_frames_is_invoked_frame_by_frame(
 
 
 def test_sixteen_frames_of_another_size_are_each_clipped_to_their_image(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: [
         {"label": "car", "type": "rectangle", "points": [-20, -20, 900, 900]}
@@ -252,7 +252,7 @@ def test_sixteen_frames_of_another_size_are_each_clipped_to_their_image(
 
 
 def test_function_with_an_image_limit_gets_small_images_and_its_results_are_scaled(
-    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+    transactional_db: None, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, max_image_side="32")
     sizes: list[tuple[int, int]] = []

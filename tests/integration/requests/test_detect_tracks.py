@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +12,11 @@ from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import Provenance, Request
+from cvat_lambda.requests.store.models import Provenance
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 @pytest.fixture
@@ -54,7 +50,7 @@ def tracks_of(task_id: int) -> list[list[tuple[int, float, bool]]]:
 
 
 def test_detections_before_and_after_a_gap_become_one_track(
-    mover: Function, make_task: Make, start: Start
+    mover: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(9)
     request = run(start(task_id=task.pk, output="tracks"))
@@ -68,7 +64,7 @@ def test_detections_before_and_after_a_gap_become_one_track(
 
 
 def test_undo_removes_the_tracks_of_a_detector_request(
-    mover: Function, make_task: Make, start: Start
+    mover: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk, output="tracks"))
@@ -78,7 +74,7 @@ def test_undo_removes_the_tracks_of_a_detector_request(
 
 
 def test_second_run_replaces_the_tracks_of_the_first(
-    mover: Function, make_task: Make, start: Start
+    mover: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     run(start(task_id=task.pk, output="tracks"))
@@ -87,7 +83,7 @@ def test_second_run_replaces_the_tracks_of_the_first(
 
 
 def test_track_ends_after_its_last_detection(
-    mover: Function, function: FunctionServer, make_task: Make, start: Start
+    mover: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     run(start(task_id=task.pk, output="tracks", frames=[(0, 2)]))
@@ -95,7 +91,7 @@ def test_track_ends_after_its_last_detection(
 
 
 def test_track_of_detections_before_a_deleted_frame_ends_on_the_frame_after_it(
-    mover: Function, make_task: Make, start: Start
+    mover: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     Data.objects.filter(task=task).update(deleted_frames=[3])
@@ -104,7 +100,7 @@ def test_track_of_detections_before_a_deleted_frame_ends_on_the_frame_after_it(
 
 
 def test_single_detection_stays_a_shape(
-    function: FunctionServer, transactional_db: None, make_task: Make, start: Start
+    function: FunctionServer, transactional_db: None, make_task: MakeTask, start: Start
 ) -> None:
     item = {"label": "car", "type": "rectangle", "points": [1, 1, 9, 9], "confidence": 0.9}
     function.behave = lambda payload: [item] if frame_of(payload) == 1 else []
@@ -116,7 +112,7 @@ def test_single_detection_stays_a_shape(
 
 
 def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
-    mover: Function, function: FunctionServer, make_task: Make, start: Start
+    mover: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     behave = function.behave
     function.behave = lambda p: Reply(500, b"no") if frame_of(p) == 1 else behave(p)
@@ -138,14 +134,14 @@ def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
     ],
 )
 def test_unknown_value_of_output_is_refused(
-    mover: Function, make_task: Make, start: Start, options: dict[str, Any], message: str
+    mover: Function, make_task: MakeTask, start: Start, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):
         start(task_id=make_task(2).pk, **options)
 
 
 def test_output_of_a_reid_request_is_refused(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match="is not a detector"):
         start(function_id="matcher", task_id=make_task(2).pk, output="tracks")

@@ -6,7 +6,6 @@ in place, as CVAT's update does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,13 +19,10 @@ from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import claim
 from cvat_lambda.requests.run.shard_context import load_run
-from cvat_lambda.requests.store.models import MergedRectangle, Provenance, Request
+from cvat_lambda.requests.store.models import MergedRectangle, Provenance
 
-from .conftest import run
+from .conftest import MakeTask, Start, run
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 EDITS: list[dict[str, Any]] = [
     {"points": (50.0, 2.0, 60.0, 9.0)},
@@ -54,7 +50,7 @@ def shape_ids(task_id: int, frame: int) -> set[int]:
 
 @pytest.mark.parametrize("values", EDITS, ids=lambda values: next(iter(values)))
 def test_second_run_keeps_a_shape_that_was_edited_in_place(
-    finder: Function, make_task: Make, start: Start, values: dict[str, Any]
+    finder: Function, make_task: MakeTask, start: Start, values: dict[str, Any]
 ) -> None:
     task = make_task(3)
     run(start(task_id=task.pk))
@@ -69,7 +65,7 @@ def test_second_run_keeps_a_shape_that_was_edited_in_place(
 
 @pytest.mark.parametrize("values", EDITS, ids=lambda values: next(iter(values)))
 def test_undo_keeps_a_shape_that_was_edited_in_place(
-    finder: Function, make_task: Make, start: Start, values: dict[str, Any]
+    finder: Function, make_task: MakeTask, start: Start, values: dict[str, Any]
 ) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk))
@@ -80,7 +76,7 @@ def test_undo_keeps_a_shape_that_was_edited_in_place(
 
 
 def test_replace_automatic_keeps_an_edited_shape_whose_source_is_still_auto(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     run(start(task_id=task.pk))
@@ -91,7 +87,7 @@ def test_replace_automatic_keeps_an_edited_shape_whose_source_is_still_auto(
 
 
 def test_replace_all_removes_edited_shapes_too(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     run(start(task_id=task.pk))
@@ -101,7 +97,7 @@ def test_replace_all_removes_edited_shapes_too(
 
 
 def test_shape_without_a_stored_fingerprint_is_replaced_by_its_id(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     """Rows of old versions have no fingerprint."""
     task = make_task(2)
@@ -113,7 +109,7 @@ def test_shape_without_a_stored_fingerprint_is_replaced_by_its_id(
 
 
 @pytest.fixture
-def two_rectangles(matcher: Function, make_task: Make) -> Task:
+def two_rectangles(matcher: Function, make_task: MakeTask) -> Task:
     """A task with a row of three equal rectangles at height 10, and another at height 30."""
     task: Task = make_task(3)
     label = get_engine().task(task.pk).labels[0].id or 0
@@ -168,7 +164,7 @@ def test_reid_does_not_merge_a_rectangle_that_is_edited_while_tracks_are_prepare
 
 
 def test_second_run_replaces_its_shapes_beside_an_edited_one_on_the_same_frame(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: [
         *rectangle_of(frame_of(payload)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,13 @@ from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.invoker import Invoker
 from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.shard_context import load_run
-from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+from cvat_lambda.requests.store.models import Outcome, Provenance
 from tests.http_server import Reply
 from tests.ports import closed_port
 from tests.waiting import wait_for
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dirty": Traceback')
 
@@ -60,7 +56,7 @@ def draw(task_id: int, frames: range) -> None:
 
 
 def test_failed_frame_stores_its_cause_and_the_others_are_done(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     function.behave = lambda payload: (
@@ -84,7 +80,7 @@ def test_failed_frame_stores_its_cause_and_the_others_are_done(
     ],
 )
 def test_malformed_number_leaves_out_its_item_and_fails_neither_frame_nor_request(
-    function: FunctionServer, transactional_db: None, make_task: Make, start: Start, body: bytes
+    function: FunctionServer, transactional_db: None, make_task: MakeTask, start: Start, body: bytes
 ) -> None:
     store_function(function.url, max_image_side="32")  # the results must be scaled
 
@@ -119,7 +115,7 @@ class Broken(DetectWork):
     "error", [RuntimeError("a"), OverflowError("b"), RecursionError("c"), MemoryError(), OSError()]
 )
 def test_unexpected_exception_fails_its_frame_and_not_the_request(
-    finder: Function, make_task: Make, start: Start, error: Exception, function: FunctionServer
+    finder: Function, make_task: MakeTask, start: Start, error: Exception, function: FunctionServer
 ) -> None:
     request = start(task_id=make_task(3).pk)
     lease = claim(request.shards.get().pk)
@@ -144,7 +140,7 @@ def test_unexpected_exception_fails_its_frame_and_not_the_request(
 )
 def test_exception_that_ends_the_run_fails_no_frame(
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     error: BaseException,
     function: FunctionServer,
@@ -161,7 +157,7 @@ def test_exception_that_ends_the_run_fails_no_frame(
 
 
 def test_invocation_of_a_busy_function_is_retried_until_it_answers(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     refused: set[int] = set()
 
@@ -181,7 +177,7 @@ def test_invocation_of_a_busy_function_is_retried_until_it_answers(
 
 
 def test_provenance_of_a_shape_names_the_version_of_the_function(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
@@ -206,7 +202,7 @@ def test_provenance_of_a_shape_names_the_version_of_the_function(
 
 
 def test_retry_runs_the_failed_frames_only(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     function.behave = lambda payload: (
@@ -223,7 +219,11 @@ def test_retry_runs_the_failed_frames_only(
 
 
 def test_run_with_too_many_failures_ends_early_and_keeps_its_outcomes(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_MIN_FRAMES_FOR_FAILURE_RATE = 4
     settings.CVAT_LAMBDA_BATCH_FRAMES = 4
@@ -239,7 +239,7 @@ def test_run_with_too_many_failures_ends_early_and_keeps_its_outcomes(
 def test_request_whose_task_is_deleted_during_the_run_fails(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
     at: int,
@@ -264,7 +264,7 @@ def test_request_whose_task_is_deleted_during_the_run_fails(
 
 
 def test_request_whose_frames_all_fail_is_failed(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: RAISED
     request = run(start(task_id=make_task(2).pk))
@@ -274,7 +274,7 @@ def test_request_whose_frames_all_fail_is_failed(
 
 @pytest.mark.parametrize("replace", ["all", "automatic", "function"])
 def test_function_that_is_down_from_the_start_deletes_nothing(
-    transactional_db: None, make_task: Make, start: Start, settings: Settings, replace: str
+    transactional_db: None, make_task: MakeTask, start: Start, settings: Settings, replace: str
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 1.0
     store_function(f"http://127.0.0.1:{closed_port()}/")
@@ -288,7 +288,7 @@ def test_function_that_is_down_from_the_start_deletes_nothing(
 
 
 def test_answer_that_is_not_a_list_fails_its_frame_only(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: (
         {"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}
@@ -304,7 +304,7 @@ def test_answer_that_is_not_a_list_fails_its_frame_only(
 
 
 def test_frame_with_a_broken_file_fails_alone(
-    finder: Function, make_task: Make, start: Start, media_root: Path
+    finder: Function, make_task: MakeTask, start: Start, media_root: Path
 ) -> None:
     task = make_task(4)
     victim = sorted(media_root.rglob("000002.png"))[0]
@@ -316,7 +316,11 @@ def test_frame_with_a_broken_file_fails_alone(
 
 
 def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 4.0
     replies = iter([Reply(status=408), Reply(status=503, body=b'{"error":"Server not ready"}')])
@@ -335,7 +339,11 @@ def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
 
 
 def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_answered(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 3.0
     asked, answered = itertools.count(), threading.Semaphore(0)
@@ -360,7 +368,7 @@ def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_an
 def test_function_that_is_unavailable_for_every_frame_fails_the_request(
     transactional_db: None,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
 ) -> None:
@@ -401,7 +409,7 @@ def wait_for_outcomes(number: int) -> None:
 def test_retry_after_of_a_function_is_honoured(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
     refusal: Reply,
@@ -430,7 +438,7 @@ def test_retry_after_of_a_function_is_honoured(
 
 
 def test_request_fails_without_waiting_for_a_retry_after_of_days(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=503, headers={"Retry-After": "400000"})
     began = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,11 @@ from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.store.models import Request
 from tests.audit_hooks import OBSTACLE, add_hook
 from tests.integration.engine.videos import make_video
 
-from .conftest import CAR, run
+from .conftest import CAR, MakeTask, Start, run
 from .function_server import FunctionServer
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 _listeners: list[list[Path]] = []
 
@@ -92,7 +88,7 @@ def videos(monkeypatch: pytest.MonkeyPatch) -> list[CountedVideo]:
 
 
 def test_a_request_reads_each_image_once(
-    finder: Function, make_task: Make, start: Start, opened: list[Path], media_root: Path
+    finder: Function, make_task: MakeTask, start: Start, opened: list[Path], media_root: Path
 ) -> None:
     task = make_task(30)
     opened.clear()

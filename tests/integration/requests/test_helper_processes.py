@@ -30,11 +30,8 @@ from cvat_lambda.requests.store.models import Request
 from cvat_lambda.server.processes import Child
 from tests.waiting import has_ended, wait_for
 
-from .conftest import run, store_function, waiting_jobs
+from .conftest import MakeTask, Start, run, store_function, waiting_jobs
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 FRAMES = 40
 LAST_FRAMES = 25  # the worker reads fewer ahead, and a helper gets fewer than these
@@ -79,7 +76,7 @@ def gates(finder: Function, function: FunctionServer) -> Iterator[Gates]:
 
 @pytest.fixture
 def divided(
-    gates: Gates, make_task: Make, start: Start, worker_process: Callable[..., Child]
+    gates: Gates, make_task: MakeTask, start: Start, worker_process: Callable[..., Child]
 ) -> tuple[Request, Child]:
     """A request whose last frames a helper runs, while all frames wait; and its worker."""
     request = start(task_id=make_task(FRAMES).pk)
@@ -219,7 +216,7 @@ def test_run_does_not_wait_for_a_helper_process_that_still_starts(
 def test_worker_that_waits_for_a_slow_function_starts_no_helper_process(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     worker_process: Callable[..., Child],
 ) -> None:
@@ -243,7 +240,7 @@ def test_worker_that_waits_for_a_slow_function_starts_no_helper_process(
 def test_run_whose_end_needs_all_frames_is_not_divided(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     options: dict[str, Any],
     function_id: str,
@@ -275,7 +272,7 @@ def test_frames_that_were_given_away_are_not_read() -> None:
 
 
 def test_split_off_moves_frames_to_a_shard_of_their_own(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(12).pk, frames=[[0, 3], [6, 11]])
     lease = claim(request.shards.get().pk)
@@ -294,7 +291,7 @@ def test_split_off_moves_frames_to_a_shard_of_their_own(
 
 
 def test_split_off_of_a_cancelled_request_changes_nothing(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(6).pk)
     lease = claim(request.shards.get().pk)
@@ -307,7 +304,7 @@ def test_split_off_of_a_cancelled_request_changes_nothing(
 
 
 def test_shard_that_nobody_claimed_after_its_split_is_sent_by_recovery(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_STALLED_AFTER_S = 0.0
     request = start(task_id=make_task(6).pk)

@@ -21,13 +21,12 @@ from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
+from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-from .conftest import store_function
+from .conftest import MakeTask, Start, store_function
 from .function_server import FunctionServer, rectangle_of
 
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 WORKER = {
     "CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS": "127.0.0.1/32",
     "CVAT_LAMBDA_FUNCTIONS_REFRESH_S": "0",
@@ -99,7 +98,7 @@ def line(transactional_db: None, function: FunctionServer) -> Callable[..., Line
 
 
 def click() -> float:
-    """Make an interactive call. Return its duration."""
+    """MakeTask an interactive call. Return its duration."""
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
     body = encode_payload({"person": 1}, {"image": picture.getvalue()})
@@ -125,9 +124,9 @@ def running(request: Request, workers: int) -> Iterator[None]:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_call_waits_for_few_invocations_of_runs_in_other_processes(
     line: Callable[..., Line],
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
     settings: Settings,
     workers: int,
 ) -> None:
@@ -148,7 +147,10 @@ def test_call_waits_for_few_invocations_of_runs_in_other_processes(
 
 
 def test_run_leaves_a_worker_free_while_a_call_is_in_flight(
-    line: Callable[..., Line], make_task: Make, start: Start, worker_process: Callable[..., Any]
+    line: Callable[..., Line],
+    make_task: MakeTask,
+    start: Start,
+    worker_process: Callable[..., Child],
 ) -> None:
     function = line(workers=2, latency_s=0.04)
     request = start(task_id=make_task(600).pk)
@@ -174,9 +176,9 @@ def test_run_leaves_a_worker_free_while_a_call_is_in_flight(
 
 def test_two_worker_processes_share_a_functions_concurrency_limit(
     line: Callable[..., Line],
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
     settings: Settings,
 ) -> None:
     """Each process used to have two more invocations in flight than the function has workers."""

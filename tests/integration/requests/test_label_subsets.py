@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,11 +15,8 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.preview import preview_request
 from cvat_lambda.requests.store.models import Request
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 NAMES = ("car", "person")
 LABELS = [{"name": name, "type": "any"} for name in NAMES]
@@ -68,7 +64,7 @@ def add_one_of_each(task_id: int) -> None:
 
 
 def test_only_the_named_labels_of_the_function_are_written(
-    both: Function, make_task: Make, start: Start
+    both: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2, labels=LABELS)
     request = run(start(task_id=task.pk, labels=["person"]))
@@ -77,7 +73,7 @@ def test_only_the_named_labels_of_the_function_are_written(
 
 
 def test_all_annotations_of_the_named_labels_of_the_task_are_replaced_and_others_kept(
-    both: Function, make_task: Make, start: Start
+    both: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2, labels=LABELS)
     add_one_of_each(task.pk)
@@ -87,7 +83,7 @@ def test_all_annotations_of_the_named_labels_of_the_task_are_replaced_and_others
 
 @pytest.mark.parametrize("policy", ["automatic", "function"])
 def test_what_functions_made_is_replaced_only_of_the_named_labels(
-    both: Function, make_task: Make, start: Start, policy: str
+    both: Function, make_task: MakeTask, start: Start, policy: str
 ) -> None:
     task = make_task(1, labels=LABELS)
     run(start(task_id=task.pk))
@@ -96,7 +92,7 @@ def test_what_functions_made_is_replaced_only_of_the_named_labels(
 
 
 def test_a_run_with_some_labels_keeps_what_the_function_made_of_the_others(
-    both: Function, make_task: Make, start: Start
+    both: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1, labels=LABELS)
     run(start(task_id=task.pk))
@@ -109,7 +105,7 @@ def test_a_run_with_some_labels_keeps_what_the_function_made_of_the_others(
 )
 def test_a_preview_counts_the_annotations_of_the_named_labels_only(
     both: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     access: StandaloneAccess,
     policy: str,
@@ -134,7 +130,7 @@ def test_a_preview_counts_the_annotations_of_the_named_labels_only(
     ],
 )
 def test_labels_that_do_not_exist_and_a_replacement_without_policy_are_refused(
-    both: Function, make_task: Make, start: Start, options: dict[str, Any], sentence: str
+    both: Function, make_task: MakeTask, start: Start, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         start(task_id=make_task(1, labels=LABELS).pk, **options)

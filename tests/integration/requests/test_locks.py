@@ -38,14 +38,11 @@ from cvat_lambda.requests.store.models import Provenance, Request, Shard
 from tests.postgresql import waiting_connections
 from tests.waiting import wait_for
 
-from .conftest import CAR, run, store_function
+from .conftest import CAR, MakeTask, Start, run, store_function
 from .cutting_proxy import cutting_proxy
 from .function_server import FunctionServer, frame_of, rectangle_of
 from .test_reid import draw, lone, paths
 from .test_replace import add, box, track
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +103,7 @@ def lock_row(shard_id: int) -> object:
 
 
 @pytest.fixture
-def four_shards(finder: Function, make_task: Make, start: Start, settings: Settings) -> Request:
+def four_shards(finder: Function, make_task: MakeTask, start: Start, settings: Settings) -> Request:
     """A request of four shards with one frame each."""
     settings.CVAT_LAMBDA_SHARD_FRAMES = 1
     return start(task_id=make_task(4).pk)
@@ -151,7 +148,7 @@ def results(loaded: ShardRun) -> list[FrameResult]:
 
 
 def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
-    finder: Function, make_task: Make, start: Start, caplog: pytest.LogCaptureFixture
+    finder: Function, make_task: MakeTask, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = make_task(4, segment_size=2)
     ordinary = get_engine().task(task.pk).jobs[0].id
@@ -186,7 +183,7 @@ def ready_to_end(request: Request) -> list[ShardRun]:
 
 
 def test_cancel_does_not_wait_while_rectangles_are_merged(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     """The merge used to lock the shard, for many seconds with many rectangles."""
     task = make_task(4)
@@ -219,7 +216,7 @@ def lock_shapes() -> None:
 
 
 def test_rectangle_deleted_while_tracks_are_computed_is_in_no_track(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     """A deleted rectangle came back as part of a track, and a changed one existed twice."""
     task = make_task(4)
@@ -236,7 +233,7 @@ def test_rectangle_deleted_while_tracks_are_computed_is_in_no_track(
 
 
 def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     """It was in a track of each job, and an undo restored it twice."""
     task = make_task(6, segment_size=4, overlap=2)
@@ -259,7 +256,7 @@ def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
 
 
 def test_two_undos_that_wait_for_a_lock_restore_each_rectangle_once(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
@@ -273,7 +270,7 @@ def test_two_undos_that_wait_for_a_lock_restore_each_rectangle_once(
 
 
 def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     request = start(task_id=task.pk)
@@ -297,7 +294,7 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
 
 @pytest.mark.parametrize("what", ["task", "project"])
 def test_deletion_of_a_task_waits_for_a_batch_that_is_being_written(
-    make_task: Make, alice: User, what: str
+    make_task: MakeTask, alice: User, what: str
 ) -> None:
     """The deletion used to fail, because it did not know the rows that the batch had added."""
     project = create_project(alice, "street", CAR)
@@ -317,7 +314,7 @@ def test_deletion_of_a_task_waits_for_a_batch_that_is_being_written(
 def test_batch_whose_commit_was_not_answered_is_not_written_twice(
     matcher: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     function_id: str,
 ) -> None:

@@ -20,10 +20,7 @@ from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-from .conftest import job_of, run, waiting_jobs
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
+from .conftest import MakeTask, Start, job_of, run, waiting_jobs
 
 
 def status_of(request: Request) -> object:
@@ -62,7 +59,7 @@ def kill(worker: psutil.Process) -> None:
 
 
 def test_shard_whose_worker_was_killed_after_its_job_started_is_requeued(
-    finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
+    finder: Function, make_task: MakeTask, start: Start, stopped_at: Callable[..., psutil.Process]
 ) -> None:
     """It stayed queued until RQ's maintenance found the job, which may never happen."""
     request = start(task_id=make_task(2).pk)
@@ -76,7 +73,7 @@ def test_shard_whose_worker_was_killed_after_its_job_started_is_requeued(
 
 def test_shard_whose_worker_was_killed_before_its_job_started_is_requeued(
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     stopped_at: Callable[..., psutil.Process],
     monkeypatch: pytest.MonkeyPatch,
@@ -93,7 +90,7 @@ def test_shard_whose_worker_was_killed_before_its_job_started_is_requeued(
 
 
 def test_shard_of_a_silent_worker_on_another_machine_is_requeued(
-    finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
+    finder: Function, make_task: MakeTask, start: Start, stopped_at: Callable[..., psutil.Process]
 ) -> None:
     request = start(task_id=make_task(2).pk)
     worker = stopped_at("StopsAfterTheStart", request)
@@ -114,7 +111,7 @@ def reads_of_redis(server: Any) -> int:
 
 @pytest.mark.parametrize("state", ["waiting", "taken", "started"])
 def test_recovery_asks_redis_for_many_jobs_at_once(
-    finder: Function, make_task: Make, start: Start, state: str
+    finder: Function, make_task: MakeTask, start: Start, state: str
 ) -> None:
     """Redis was asked once or twice for each job that a worker had taken."""
     request = start(task_id=make_task(1).pk)

@@ -8,21 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.functions.models import Function
 from cvat_lambda.observability import metric_files, metrics
-from cvat_lambda.requests.store.models import Request
 from cvat_lambda.server.processes import Child
 from tests.http_server import Reply
 
+from .conftest import MakeTask, Start
 from .function_server import FunctionServer, frame_of, rectangle_of
 
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dirty": Traceback')
 
 
@@ -61,7 +58,7 @@ def counted() -> dict[str, float]:
 def test_each_frame_is_counted_once_by_its_outcome_in_any_process(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     work: Callable[[], None],
 ) -> None:
@@ -90,7 +87,7 @@ def test_each_frame_is_counted_once_by_its_outcome_in_any_process(
 
 
 def test_metric_files_of_ended_processes_are_merged(
-    finder: Function, make_task: Make, start: Start, work: Callable[[], None], folder: Path
+    finder: Function, make_task: MakeTask, start: Start, work: Callable[[], None], folder: Path
 ) -> None:
     for _ in range(2):
         start(task_id=make_task(1).pk)

@@ -6,7 +6,7 @@ import base64
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from pytest_django import Settings
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.store.tracking import StartShape, Tracking
 from tests.conftest import REPOSITORY
-from tests.integration.requests.conftest import run
+from tests.integration.requests.conftest import MakeTask, run
 from tests.integration.runtime.harness import Runtime, running
 from tests.waiting import wait_for
 
@@ -280,10 +281,10 @@ def test_tracker_with_two_workers_does_not_start_and_says_why(
 
 
 @pytest.fixture
-def make_white_task(transactional_db: None, alice: User, tmp_path: Path) -> Callable[..., Any]:
+def make_white_task(transactional_db: None, alice: User, tmp_path: Path) -> MakeTask:
     """Return a function that creates a task of alice whose white rectangle moves."""
 
-    def make(count: int, labels: list[dict[str, Any]]) -> Any:
+    def make(count: int, labels: list[dict[str, Any]]) -> Task:
         files = []
         for number in range(count):
             files.append(tmp_path / f"{number}.png")
@@ -294,7 +295,7 @@ def make_white_task(transactional_db: None, alice: User, tmp_path: Path) -> Call
 
 
 def test_request_of_a_detection_function_annotates_the_frames(
-    platform: None, make_white_task: Callable[..., Any], access: StandaloneAccess
+    platform: None, make_white_task: MakeTask, access: StandaloneAccess
 ) -> None:
     task = make_white_task(3, [{"name": "bright", "type": "rectangle"}])
     request = run(create_request(access, function_id="bright-box", task_id=task.pk))
@@ -306,7 +307,7 @@ def test_request_of_a_detection_function_annotates_the_frames(
 
 
 def test_request_of_a_tracking_function_follows_a_shape(
-    platform: None, make_white_task: Callable[..., Any], access: StandaloneAccess
+    platform: None, make_white_task: MakeTask, access: StandaloneAccess
 ) -> None:
     task = make_white_task(4, [{"name": "bright", "type": "rectangle"}])
     start = StartShape(frame=0, label="bright", type="rectangle", points=(10, 5, 30, 15))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,11 +18,8 @@ from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from tests.http_server import Reply
 from tests.waiting import wait_for
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 MASKS = [{"name": "car", "type": "mask"}]
 
@@ -34,7 +30,7 @@ def unknown_label(payload: dict[str, Any]) -> Any:
 
 
 def test_request_whose_items_were_all_left_out_has_notes(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     """Such a request finished with 0 shapes and without any explanation."""
     function.behave = unknown_label
@@ -55,7 +51,7 @@ def test_request_whose_items_were_all_left_out_has_notes(
 
 
 def test_rectangle_for_a_label_of_masks_is_noted(
-    function: FunctionServer, make_task: Make, start: Start
+    function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, labels=MASKS)
     request = run(start(task_id=make_task(2, labels=MASKS).pk))
@@ -64,7 +60,9 @@ def test_rectangle_for_a_label_of_masks_is_noted(
     assert "a rectangle cannot be a 'car', a label of type mask" in note["reason"]
 
 
-def test_request_without_notes_has_none(finder: Function, make_task: Make, start: Start) -> None:
+def test_request_without_notes_has_none(
+    finder: Function, make_task: MakeTask, start: Start
+) -> None:
     request = run(start(task_id=make_task(2).pk))
     shown = request_to_json(request)
     assert (shown["notes"], shown["dropped"], shown["summary"]) == ([], 0, "finished")
@@ -72,7 +70,7 @@ def test_request_without_notes_has_none(finder: Function, make_task: Make, start
 
 
 def test_summary_of_a_finished_request_shows_its_failed_frames(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: (
         rectangle_of(0) if frame_of(payload) == 0 else Reply(status=500, body=b"no")
@@ -116,7 +114,7 @@ def versions(request: Request) -> dict[int, int]:
 
 
 def test_request_during_a_redeploy_has_both_versions(
-    redeployed_at_frame_4: None, make_task: Make, start: Start
+    redeployed_at_frame_4: None, make_task: MakeTask, start: Start
 ) -> None:
     """All frames used to have the version at the start of the request."""
     task = make_task(24)
@@ -138,7 +136,7 @@ def test_request_during_a_redeploy_has_both_versions(
 def test_frame_has_the_revision_of_the_answer_before_the_registry_has_it(
     function: FunctionServer,
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
     on_redeploy: str,
@@ -169,7 +167,7 @@ def test_frame_has_the_revision_of_the_answer_before_the_registry_has_it(
 
 
 def test_request_with_on_redeploy_stop_fails_and_a_retry_runs_the_rest(
-    redeployed_at_frame_4: None, function: FunctionServer, make_task: Make, start: Start
+    redeployed_at_frame_4: None, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(24)
     request = run(start(task_id=task.pk, on_redeploy="stop"))

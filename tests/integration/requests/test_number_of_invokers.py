@@ -8,14 +8,12 @@ from typing import Any
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.cancel import cancel_request
-from cvat_lambda.requests.store.models import Request
+from cvat_lambda.server.processes import Child
 from tests.ports import closed_port
 from tests.waiting import wait_for
 
+from .conftest import MakeTask, Start
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def give_workers(function: Function, workers: int) -> None:
@@ -38,9 +36,9 @@ def most_of_the_next(calls: int, function: FunctionServer) -> int:
 def test_number_of_invokers_follows_the_number_of_function_workers(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
 ) -> None:
     """After a function was scaled to 16 workers, the run kept 4 invocations in flight."""
 
@@ -72,9 +70,9 @@ def test_number_of_invokers_follows_the_number_of_function_workers(
 def test_run_with_a_changing_number_of_invokers_runs_every_frame_once(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
 ) -> None:
     def behave(payload: dict[str, Any]) -> Any:
         time.sleep(0.02)

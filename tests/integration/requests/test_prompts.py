@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,11 +14,8 @@ from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Provenance, Request
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 LABELS = [{"name": name, "type": "rectangle"} for name in ("car", "person", "a red car")]
 
@@ -48,7 +44,7 @@ def labels_on(task_id: int) -> list[tuple[int, str]]:
 
 
 def test_each_text_becomes_the_label_that_the_mapping_names_or_that_has_its_name(
-    seeker: Function, function: FunctionServer, make_task: Make, start: Start
+    seeker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2, labels=LABELS)
     mapping = {"a man": {"name": "person"}}
@@ -64,7 +60,7 @@ def test_each_text_becomes_the_label_that_the_mapping_names_or_that_has_its_name
 
 
 def test_texts_are_stored_with_the_request_and_found_from_each_shape(
-    seeker: Function, make_task: Make, start: Start
+    seeker: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = run(start(task_id=make_task(1, labels=LABELS).pk, text=["car"]))
     made = Provenance.objects.get()
@@ -73,7 +69,7 @@ def test_texts_are_stored_with_the_request_and_found_from_each_shape(
 
 
 def test_a_retry_sends_the_same_texts(
-    seeker: Function, function: FunctionServer, make_task: Make, start: Start
+    seeker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=400, body=b"no")
     request = run(start(task_id=make_task(1, labels=LABELS).pk, text=["car"]))
@@ -84,7 +80,7 @@ def test_a_retry_sends_the_same_texts(
 
 
 def test_exemplars_are_sent_with_their_own_frame_in_pixels_of_the_region(
-    seeker: Function, function: FunctionServer, make_task: Make, start: Start
+    seeker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3, labels=LABELS)
     exemplars = [Exemplar(frame=1, box=(20, 12, 30, 22), label="car")]
@@ -99,7 +95,7 @@ def test_exemplars_are_sent_with_their_own_frame_in_pixels_of_the_region(
 
 
 def test_a_request_without_text_runs_on_the_frames_of_its_exemplars_only(
-    seeker: Function, function: FunctionServer, make_task: Make, start: Start
+    seeker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5, labels=LABELS)
     exemplars = [Exemplar(frame=frame, box=(1, 1, 9, 9), label="car") for frame in (3, 1)]
@@ -109,7 +105,7 @@ def test_a_request_without_text_runs_on_the_frames_of_its_exemplars_only(
 
 
 def test_a_batch_of_frames_gets_the_texts_once(
-    function: FunctionServer, make_task: Make, start: Start
+    function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: {"results": [found_on(payload) for _ in payload["images"]]}
     store_function(function.url, labels=[], prompts="text", max_batch="4", workers=1)
@@ -146,7 +142,7 @@ def test_a_batch_of_frames_gets_the_texts_once(
 )
 def test_prompts_that_cannot_be_used_are_refused_before_the_request_is_stored(
     seeker: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     options: dict[str, Any],
     error: type[Exception],
@@ -163,14 +159,14 @@ def test_prompts_that_cannot_be_used_are_refused_before_the_request_is_stored(
     [{"text": ["car"]}, {"exemplars": [Exemplar(frame=0, box=(1, 1, 9, 9), label="car")]}],
 )
 def test_prompts_are_refused_for_a_function_that_announces_none(
-    finder: Function, make_task: Make, start: Start, options: dict[str, Any]
+    finder: Function, make_task: MakeTask, start: Start, options: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"takes no (text|exemplars)"):
         start(task_id=make_task(1).pk, **options)
 
 
 def test_a_second_text_replaces_only_what_the_function_made_of_its_own_label(
-    seeker: Function, make_task: Make, start: Start
+    seeker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1, labels=LABELS)
     run(start(task_id=task.pk, text=["car"], replace="function"))

@@ -23,11 +23,8 @@ from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import MergedRectangle, Outcome, Provenance, Request
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def end_two_days_ago() -> None:
@@ -45,7 +42,7 @@ def fail_on(frame: int) -> Callable[[dict[str, Any]], Any]:
 
 
 def test_prune_deletes_old_requests_without_annotations_only(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     kept = run(start(task_id=make_task(2).pk))
     function.behave = lambda payload: []
@@ -59,7 +56,7 @@ def test_prune_deletes_old_requests_without_annotations_only(
 
 
 def test_retry_of_a_pruned_request_is_refused(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     function.behave = fail_on(1)
@@ -76,7 +73,7 @@ def test_retry_of_a_pruned_request_is_refused(
 
 
 def test_request_that_is_retried_during_a_prune_keeps_its_outcomes(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = fail_on(1)
     request = run(start(task_id=make_task(3).pk))
@@ -88,7 +85,7 @@ def test_request_that_is_retried_during_a_prune_keeps_its_outcomes(
 
 
 def test_prune_deletes_provenance_of_deleted_tasks(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     run(start(task_id=task.pk))
@@ -100,7 +97,7 @@ def test_prune_deletes_provenance_of_deleted_tasks(
 
 
 def test_prune_deletes_provenance_of_deleted_shapes_only(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk))
@@ -116,7 +113,7 @@ def test_prune_deletes_provenance_of_deleted_shapes_only(
 
 
 def test_prune_keeps_the_annotations_that_an_undo_would_restore(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     made = run(start(task_id=task.pk))
@@ -134,7 +131,7 @@ def test_prune_keeps_the_annotations_that_an_undo_would_restore(
 
 
 def test_prune_command_prints_what_it_deleted(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     run(start(task_id=make_task(2).pk))
     end_two_days_ago()

@@ -45,7 +45,7 @@ from cvat_lambda.requests.store.models import MergedRectangle, Provenance, Reque
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
 from tests.ports import free_port
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .random_kills_function import LABELS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -56,9 +56,6 @@ BATCH = 7
 LAST_FRAMES = 4 * WORKERS * BATCH  # more frames than are written between two polls
 KILLS = ("job", "whole_worker")
 BOUND_S = 300.0 + 15.0 * FAULTS
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 @dataclass
@@ -343,7 +340,7 @@ def by_hand(task_id: int) -> None:
 def test_random_kills_lose_and_duplicate_nothing(
     function_process: FunctionProcess,
     redis_process: RedisProcess,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     worker_process: Callable[..., Child],
     settings: Settings,

@@ -41,11 +41,8 @@ from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-from .conftest import job_of, run, waiting_jobs
+from .conftest import MakeTask, Start, job_of, run, waiting_jobs
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def age(seconds: float) -> None:
@@ -56,7 +53,7 @@ def age(seconds: float) -> None:
 
 
 def test_rq_job_of_a_request_holds_only_an_id(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
     assert waiting_jobs() == [shard.rq_job_id]
@@ -65,7 +62,7 @@ def test_rq_job_of_a_request_holds_only_an_id(
 
 
 def test_stalled_shard_is_resumed_with_the_frames_without_outcome(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     request = start(task_id=task.pk)
@@ -85,7 +82,7 @@ def test_stalled_shard_is_resumed_with_the_frames_without_outcome(
 
 
 def test_shard_of_a_running_worker_is_not_requeued(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_STALLED_AFTER_S = 3600.0
     shard = start(task_id=make_task(1).pk).shards.get()
@@ -108,7 +105,7 @@ def clock_off_by(seconds: float) -> Iterator[None]:
 
 
 def test_shard_of_a_worker_with_a_slow_clock_is_not_requeued(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
     with clock_off_by(-3600):
@@ -122,7 +119,7 @@ def test_shard_of_a_worker_with_a_slow_clock_is_not_requeued(
 
 
 def test_dead_worker_and_lost_job_are_found_with_a_fast_clock(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_HEARTBEAT_S = settings.CVAT_LAMBDA_STALLED_AFTER_S = 0.0
     with clock_off_by(3600):
@@ -135,7 +132,7 @@ def test_dead_worker_and_lost_job_are_found_with_a_fast_clock(
 
 
 def test_shard_of_a_worker_whose_process_ended_is_requeued_at_once(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     child = os.fork()
     if child == 0:
@@ -149,7 +146,7 @@ def test_shard_of_a_worker_whose_process_ended_is_requeued_at_once(
 
 
 def test_shard_that_kills_every_worker_fails(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 2
     request = start(task_id=make_task(1).pk)
@@ -167,7 +164,7 @@ def test_shard_that_kills_every_worker_fails(
 
 
 def test_shard_whose_worker_sends_a_heartbeat_again_does_not_fail(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     """The heartbeat comes between the query for stalled shards and the update."""
     request = start(task_id=make_task(1).pk)
@@ -192,7 +189,7 @@ def settle(shard_id: int, frames: range) -> None:
 
 
 def test_stall_after_progress_is_not_counted(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 1
     request = start(task_id=make_task(8).pk)
@@ -212,7 +209,11 @@ def test_stall_after_progress_is_not_counted(
 
 
 def test_worker_that_gets_sigterm_requeues_its_shard(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 0
     main = threading.get_ident()
@@ -239,7 +240,7 @@ def test_worker_that_gets_sigterm_requeues_its_shard(
 def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     worker_process: Callable[..., Child],
 ) -> None:
@@ -270,7 +271,7 @@ def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
 
 
 def test_shard_that_is_requeued_while_redis_is_down_is_enqueued_later(
-    finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
+    finder: Function, make_task: MakeTask, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = start(task_id=make_task(1).pk)
     lease = claim(request.shards.get().pk)
@@ -293,7 +294,7 @@ def test_shard_that_is_requeued_while_redis_is_down_is_enqueued_later(
     ],
 )
 def test_exception_of_a_signal_receiver_does_not_disturb_a_request(
-    finder: Function, make_task: Make, start: Start, name: str
+    finder: Function, make_task: MakeTask, start: Start, name: str
 ) -> None:
     def broken(**_: object) -> None:
         raise RuntimeError("this receiver is broken")
@@ -308,7 +309,7 @@ def test_exception_of_a_signal_receiver_does_not_disturb_a_request(
 
 
 def test_shards_are_enqueued_again_after_redis_was_flushed(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(2).pk)
     django_rq.get_connection("annotation").flushall()
@@ -321,7 +322,7 @@ def test_shards_are_enqueued_again_after_redis_was_flushed(
 
 
 def test_recovery_reads_no_lists_of_frames_of_shards_that_wait(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     start(task_id=make_task(2).pk)
     age(60)
@@ -332,7 +333,7 @@ def test_recovery_reads_no_lists_of_frames_of_shards_that_wait(
 
 
 def test_request_is_stored_while_redis_is_down(
-    finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
+    finder: Function, make_task: MakeTask, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
         __import__("django.conf").conf.settings.RQ_QUEUES["annotation"],
@@ -347,7 +348,7 @@ def test_request_is_stored_while_redis_is_down(
 
 
 def test_rq_job_that_is_delivered_twice_runs_once(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     request = run(start(task_id=make_task(2).pk))
     run(request)
@@ -356,7 +357,7 @@ def test_rq_job_that_is_delivered_twice_runs_once(
 
 
 def test_request_whose_shards_all_ended_is_ended_by_recovery(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
     Shard.objects.update(status="finished")
@@ -366,7 +367,7 @@ def test_request_whose_shards_all_ended_is_ended_by_recovery(
 
 
 def test_recover_command_prints_what_it_found(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
     claim(shard.pk)
@@ -379,9 +380,9 @@ def test_recover_command_prints_what_it_found(
 def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
 ) -> None:
     reached = threading.Event()
 
@@ -418,7 +419,7 @@ def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
 
 def test_lost_request_finishes_after_a_worker_runs_another_shard(
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     access: StandaloneAccess,
     worker_process: Callable[..., Child],
@@ -440,7 +441,7 @@ def test_lost_request_finishes_after_a_worker_runs_another_shard(
 
 
 def test_recovery_thread_of_a_worker_enqueues_a_lost_shard_again(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
     django_rq.get_queue("annotation").empty()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,8 @@ from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Outcome, Request
 
-from .conftest import CAR, make_images, run, store_function
+from .conftest import CAR, MakeTask, Start, make_images, run, store_function
 from .function_server import FunctionServer, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 ROI = (10, 20, 50, 44)
 
@@ -40,7 +36,7 @@ def sizes_seen(function: FunctionServer) -> list[tuple[int, int]]:
 
 
 def test_function_gets_the_region_and_its_shapes_are_placed_in_the_frame(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     sizes = sizes_seen(function)
     task = make_task(2)
@@ -53,7 +49,7 @@ def test_function_gets_the_region_and_its_shapes_are_placed_in_the_frame(
 
 
 def test_region_beyond_the_border_of_the_frame_is_clipped(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     sizes = sizes_seen(function)
     run(start(task_id=make_task(1).pk, roi=(54, 38, 4000, 4000)))
@@ -61,7 +57,7 @@ def test_region_beyond_the_border_of_the_frame_is_clipped(
 
 
 def test_region_outside_all_frames_is_rejected(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     with pytest.raises(InvalidRequest, match=r"outside the frames of task \d+, of 64 x 48 pixels"):
@@ -87,7 +83,7 @@ def test_region_outside_one_frame_fails_that_frame_only(
 
 
 def test_second_request_replaces_what_requests_on_the_same_region_made(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(1)
 
@@ -102,7 +98,7 @@ def test_second_request_replaces_what_requests_on_the_same_region_made(
 
 
 def test_retry_uses_the_region_of_the_request(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     from cvat_lambda.requests.control.retry import retry_request
 
@@ -117,7 +113,7 @@ def test_retry_uses_the_region_of_the_request(
 
 @pytest.mark.parametrize("kind", ["reid", "tracker"])
 def test_region_with_a_function_other_than_a_detector_is_refused(
-    transactional_db: None, make_task: Make, start: Start, kind: str
+    transactional_db: None, make_task: MakeTask, start: Start, kind: str
 ) -> None:
     store_function("http://127.0.0.1:9/", "other", kind=kind, labels=[])
     with pytest.raises(InvalidRequest, match="is not a detector: remove roi"):

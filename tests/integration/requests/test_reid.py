@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,14 +21,11 @@ from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import remove_added, undo_request
 from cvat_lambda.requests.run.lease import claim
 from cvat_lambda.requests.run.shard_context import load_run
-from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+from cvat_lambda.requests.store.models import Outcome, Provenance
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def draw(task_id: int, boxes: dict[int, list[int]], **more: Any) -> None:
@@ -67,7 +63,7 @@ def lone(task_id: int) -> list[tuple[int, float]]:
 
 
 def test_reid_merges_rectangles_into_tracks_and_keeps_single_ones(
-    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+    matcher: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     draw(task.pk, {0: [10, 20], 1: [10], 2: [10, 30], 3: []})
@@ -82,7 +78,7 @@ def test_reid_merges_rectangles_into_tracks_and_keeps_single_ones(
 
 
 def test_reid_tracks_continue_across_deleted_frames(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10], 1: [10], 2: [10]})
@@ -94,7 +90,7 @@ def test_reid_tracks_continue_across_deleted_frames(
 
 @pytest.mark.parametrize("looked", [False, True])
 def test_reid_keeps_rectangles_that_were_edited_during_the_run(
-    matcher: Function, make_task: Make, start: Start, looked: bool
+    matcher: Function, make_task: MakeTask, start: Start, looked: bool
 ) -> None:
     task = make_task(4)
     draw(task.pk, {0: [10, 20], 1: [10, 20], 2: [10, 20], 3: [10, 20]})
@@ -127,7 +123,7 @@ def test_reid_keeps_rectangles_that_were_edited_during_the_run(
 
 
 def test_failed_pair_ends_its_tracks_and_a_retry_keeps_them(
-    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+    matcher: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     draw(task.pk, {0: [10], 1: [10], 2: [10], 3: [10]})
@@ -154,7 +150,7 @@ def test_failed_pair_ends_its_tracks_and_a_retry_keeps_them(
 
 
 def test_undo_of_reid_restores_the_rectangles(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
@@ -170,7 +166,7 @@ def test_undo_of_reid_restores_the_rectangles(
 
 
 def test_undo_of_reid_after_a_retry_restores_the_rectangles_of_every_run(
-    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+    matcher: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     draw(task.pk, {0: [10], 1: [10, 20], 2: [20, 30], 3: [30]})
@@ -208,7 +204,7 @@ def detector_and_matcher(matcher: Function, function: FunctionServer) -> None:
 
 
 def test_restored_rectangles_have_the_provenance_of_their_detector_request(
-    detector_and_matcher: None, make_task: Make, start: Start
+    detector_and_matcher: None, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     made = run(start(task_id=task.pk))
@@ -224,7 +220,7 @@ def test_restored_rectangles_have_the_provenance_of_their_detector_request(
 
 
 def test_undo_of_reid_does_not_restore_rectangles_of_an_undone_request(
-    detector_and_matcher: None, make_task: Make, start: Start
+    detector_and_matcher: None, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     made = run(start(task_id=task.pk))
@@ -245,7 +241,7 @@ def test_undo_of_reid_does_not_restore_rectangles_of_an_undone_request(
     ],
 )
 def test_undo_of_reid_does_not_restore_rectangles_that_were_replaced(
-    detector_and_matcher: None, make_task: Make, start: Start, policy: str, kept: list[Any]
+    detector_and_matcher: None, make_task: MakeTask, start: Start, policy: str, kept: list[Any]
 ) -> None:
     task = make_task(2)
     draw(task.pk, {0: [30], 1: [30]})
@@ -260,7 +256,7 @@ def test_undo_of_reid_does_not_restore_rectangles_that_were_replaced(
 
 
 def test_two_concurrent_undos_restore_each_rectangle_once(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
@@ -284,7 +280,7 @@ def test_two_concurrent_undos_restore_each_rectangle_once(
 
 
 def test_tracks_do_not_cross_jobs_without_shared_frames(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4, segment_size=2)
     draw(task.pk, {0: [10], 1: [10], 2: [10], 3: [10]})
@@ -300,7 +296,12 @@ def test_tracks_do_not_cross_jobs_without_shared_frames(
 @pytest.mark.parametrize(("segment_size", "overlap"), [(3, 1), (4, 2)])
 @pytest.mark.parametrize("named", ["task", "jobs"])
 def test_overlapping_jobs_get_one_track_over_their_frames_without_remaining_rectangles(
-    matcher: Function, make_task: Make, start: Start, segment_size: int, overlap: int, named: str
+    matcher: Function,
+    make_task: MakeTask,
+    start: Start,
+    segment_size: int,
+    overlap: int,
+    named: str,
 ) -> None:
     """The first of the two jobs used to take all rectangles on a shared frame."""
     task = make_task(8, segment_size=segment_size, overlap=overlap)
@@ -316,7 +317,7 @@ def test_overlapping_jobs_get_one_track_over_their_frames_without_remaining_rect
 
 
 def test_tracks_on_selected_frames_of_overlapping_jobs_end_after_these_frames(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(8, segment_size=4, overlap=2)
     draw(task.pk, {frame: [10] for frame in range(8)})
@@ -326,7 +327,7 @@ def test_tracks_on_selected_frames_of_overlapping_jobs_end_after_these_frames(
 
 
 def test_tracks_on_a_range_of_frames_end_after_the_range(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     """The tracks had no end, so that the objects were shown on all later frames."""
     task = make_task(6)
@@ -337,7 +338,7 @@ def test_tracks_on_a_range_of_frames_end_after_the_range(
 
 
 def test_request_on_a_task_of_deleted_frames_finishes_without_done_frames(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     Data.objects.filter(task=task).update(deleted_frames=[0, 1])
@@ -346,7 +347,7 @@ def test_request_on_a_task_of_deleted_frames_finishes_without_done_frames(
 
 
 def test_answer_that_matches_a_box_twice_fails_its_frame(
-    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+    matcher: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: [0, 0]
     task = make_task(2)
@@ -358,7 +359,7 @@ def test_answer_that_matches_a_box_twice_fails_its_frame(
 
 
 def test_reid_request_with_a_replacement_policy_is_refused(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: MakeTask, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match="joins the rectangles"):
         start(function_id="matcher", task_id=make_task(1).pk, cleanup=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +19,11 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks as jobs
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import Provenance, Request
+from cvat_lambda.requests.store.models import Provenance
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def add(task_id: int, data: LabeledData) -> None:
@@ -81,7 +77,7 @@ def sources(task_id: int) -> list[tuple[int, str, float]]:
     ],
 )
 def test_replacement_policy_decides_which_shapes_are_removed(
-    finder: Function, make_task: Make, start: Start, options: dict[str, Any], kept: list[str]
+    finder: Function, make_task: MakeTask, start: Start, options: dict[str, Any], kept: list[str]
 ) -> None:
     task = make_task(3)
     add_manual_and_automatic_shapes(task.pk)
@@ -95,7 +91,7 @@ def test_replacement_policy_decides_which_shapes_are_removed(
 def test_second_run_replaces_shapes_without_duplicates(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     options: dict[str, Any],
 ) -> None:
@@ -111,7 +107,7 @@ def test_second_run_replaces_shapes_without_duplicates(
 
 
 def test_second_run_with_replace_none_adds_its_shapes(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     task = make_task(2)
     run(start(task_id=task.pk))
@@ -123,7 +119,7 @@ def test_second_run_with_replace_none_adds_its_shapes(
 
 
 def test_second_run_keeps_a_shape_that_a_user_moved(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     run(start(task_id=task.pk))
@@ -140,7 +136,7 @@ def test_second_run_keeps_a_shape_that_a_user_moved(
 
 
 def test_second_run_replaces_the_shapes_of_the_first(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     run(start(task_id=task.pk))
@@ -152,7 +148,7 @@ def test_second_run_replaces_the_shapes_of_the_first(
 
 
 def test_run_replaces_only_older_shapes_on_its_own_frames(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     run(start(task_id=task.pk, frames=[[0, 1]]))
@@ -161,14 +157,14 @@ def test_run_replaces_only_older_shapes_on_its_own_frames(
 
 
 def test_reid_ignores_the_default_replacement_policy(
-    function: FunctionServer, transactional_db: None, make_task: Make, start: Start
+    function: FunctionServer, transactional_db: None, make_task: MakeTask, start: Start
 ) -> None:
     store_function(function.url, kind="reid", labels=[])
     assert start(task_id=make_task(2).pk, cleanup=False).params["replace"] == "none"
 
 
 def test_failed_frames_keep_their_annotations(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     add_manual_and_automatic_shapes(task.pk)
@@ -187,7 +183,7 @@ def test_failed_frames_keep_their_annotations(
 
 
 def test_frames_outside_the_scope_are_not_touched(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     add_manual_and_automatic_shapes(task.pk)
@@ -205,7 +201,7 @@ def test_frames_outside_the_scope_are_not_touched(
     ],
 )
 def test_replacement_policy_decides_which_tracks_are_removed(
-    finder: Function, make_task: Make, start: Start, policy: str, left: list[str]
+    finder: Function, make_task: MakeTask, start: Start, policy: str, left: list[str]
 ) -> None:
     task = make_task(8)
     add(task.pk, track(task.pk, 1, 3) + track(task.pk, 2, 4, "manual") + track(task.pk, 3, 7))
@@ -216,7 +212,11 @@ def test_replacement_policy_decides_which_tracks_are_removed(
 
 
 def test_replace_keeps_a_track_drawn_during_the_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(6)
@@ -234,7 +234,7 @@ def test_replace_keeps_a_track_drawn_during_the_run(
 
 
 def test_retry_keeps_a_track_drawn_after_the_first_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(8)
     add(task.pk, track(task.pk, 4, 7, "manual"))  # on the frame that failed in the first run
@@ -253,7 +253,7 @@ def test_retry_keeps_a_track_drawn_after_the_first_run(
 
 @pytest.mark.parametrize("shard_frames", [0, 3])
 def test_shards_of_a_task_keep_tracks_drawn_after_the_first_shard_ran(
-    finder: Function, make_task: Make, start: Start, settings: Settings, shard_frames: int
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings, shard_frames: int
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = shard_frames
     task = make_task(6)
@@ -276,7 +276,7 @@ def jobs_of(task: Any) -> list[int]:
 
 @pytest.mark.parametrize("named", [[0, 1], [0, 1, 2]])
 def test_replace_removes_tracks_on_frames_that_named_jobs_share(
-    finder: Function, make_task: Make, start: Start, named: list[int]
+    finder: Function, make_task: MakeTask, start: Start, named: list[int]
 ) -> None:
     """Shared frames have a shard of their own, so that no shard has all frames of a job."""
     task = make_task(14, segment_size=6, overlap=2)  # jobs on frames 0-5, 4-9 and 8-13
@@ -290,7 +290,7 @@ def test_replace_removes_tracks_on_frames_that_named_jobs_share(
 
 
 def test_replace_function_keeps_annotations_of_ground_truth_jobs(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     """A ground-truth job has its own annotations on frames of the task."""
     task = make_task(3)
@@ -312,7 +312,7 @@ def test_replace_function_keeps_annotations_of_ground_truth_jobs(
 
 @pytest.mark.parametrize("policy", ["all", "automatic", "function"])
 def test_replace_deletes_the_provenance_of_what_it_removes(
-    finder: Function, make_task: Make, start: Start, policy: str
+    finder: Function, make_task: MakeTask, start: Start, policy: str
 ) -> None:
     task = make_task(3)
     first = run(start(task_id=task.pk))
@@ -325,7 +325,7 @@ def test_replace_deletes_the_provenance_of_what_it_removes(
 
 
 def test_undo_removes_exactly_what_the_request_added(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     add_manual_and_automatic_shapes(task.pk)
@@ -340,7 +340,7 @@ def test_undo_removes_exactly_what_the_request_added(
 
 
 def test_cleanup_with_another_policy_is_refused(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match="cleanup"):
         start(task_id=make_task(1).pk, cleanup=True, replace="function")

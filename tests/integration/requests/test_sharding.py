@@ -15,12 +15,10 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control import create
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
+from cvat_lambda.server.processes import Child
 
-from .conftest import store_function
+from .conftest import MakeTask, Start, store_function
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def frames_of_shards(request: Request) -> list[Any]:
@@ -30,9 +28,9 @@ def frames_of_shards(request: Request) -> list[Any]:
 def test_shards_of_one_request_run_in_two_worker_processes_at_once(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
-    worker_process: Callable[..., Any],
+    worker_process: Callable[..., Child],
 ) -> None:
     """A frame of each half waits for one of the other half. One worker alone would time out."""
     task = make_task(40)
@@ -64,7 +62,7 @@ def test_shards_of_one_request_run_in_two_worker_processes_at_once(
 
 
 def test_shards_start_at_the_first_frames_of_jobs(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(10, segment_size=4)
     request = start(task_id=task.pk, shard_frames=5)
@@ -72,7 +70,7 @@ def test_shards_start_at_the_first_frames_of_jobs(
 
 
 def test_shard_frames_of_a_request_overrides_the_setting(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 3
     task = make_task(6)
@@ -93,7 +91,7 @@ def test_shard_frames_of_a_request_overrides_the_setting(
 def test_invalid_shard_frames_are_refused(
     finder: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
     function_id: str,

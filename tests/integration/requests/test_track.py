@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,11 +19,9 @@ from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from cvat_lambda.requests.store.tracking import StartFilter, StartShape, Tracking
 from tests.http_server import Reply
 
-from .conftest import run, run_until_lost, store_function
+from .conftest import MakeTask, Start, run, run_until_lost, store_function
 from .function_server import FunctionServer
 
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 Path = list[tuple[int, float, bool]]  # a keyframe: frame, left edge, outside
 
 STEP = 2.0  # pixels that an object moves per frame
@@ -83,7 +80,7 @@ def draw(task_id: int, frame: int, left: float) -> int:
 
 
 def test_given_shape_is_followed_to_the_last_frame(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(8)
     request = run(start(function_id="tracker", task_id=task.pk, tracking=follow(box(2, 5))))
@@ -95,7 +92,7 @@ def test_given_shape_is_followed_to_the_last_frame(
 
 
 def test_objects_may_start_on_different_frames(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     tracking = follow(box(1, 5), box(3, 20, top=30))
@@ -119,7 +116,7 @@ def test_objects_may_start_on_different_frames(
     ],
 )
 def test_direction_decides_which_frames_are_followed(
-    tracker: Function, make_task: Make, start: Start, direction: str, path: Path
+    tracker: Function, make_task: MakeTask, start: Start, direction: str, path: Path
 ) -> None:
     task = make_task(7)
     tracking = follow(box(3, 5), direction=direction)
@@ -130,7 +127,7 @@ def test_direction_decides_which_frames_are_followed(
 
 
 def test_annotations_of_the_start_frame_become_tracks_and_an_undo_restores_them(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(5)
     draw(task.pk, 0, 5)
@@ -149,7 +146,7 @@ def test_annotations_of_the_start_frame_become_tracks_and_an_undo_restores_them(
 
 
 def test_start_filter_selects_shapes_by_id(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     draw(task.pk, 1, 5)
@@ -169,7 +166,7 @@ def test_start_filter_selects_shapes_by_id(
 def test_lost_object_is_outside_until_it_is_found_again(
     tracker: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     stop: bool,
     path: Path,
@@ -190,7 +187,7 @@ def test_lost_object_is_outside_until_it_is_found_again(
 
 
 def test_failed_frame_is_interpolated_and_not_run_again_by_a_retry(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     def fail_once(payload: dict[str, Any]) -> Any:
         if payload["states"] == [{"left": 7.0, "top": 10.0}] and not failed:
@@ -212,7 +209,7 @@ def test_failed_frame_is_interpolated_and_not_run_again_by_a_retry(
 
 
 def test_failed_start_frame_fails_the_request_and_writes_nothing(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(500, b"no")
     task = make_task(3)
@@ -227,7 +224,7 @@ def test_failed_start_frame_fails_the_request_and_writes_nothing(
 def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     tracker: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     settings: Settings,
     direction: str,
@@ -247,7 +244,7 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
 
 
 def test_deleted_frame_is_skipped_and_interpolated(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     Data.objects.filter(task=task).update(deleted_frames=[1])
@@ -257,7 +254,7 @@ def test_deleted_frame_is_skipped_and_interpolated(
 
 
 def test_track_that_ends_before_its_task_has_an_outside_keyframe(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6)
     options = {"task_id": task.pk, "frames": [(0, 2)], "tracking": follow(box(0, 5))}
@@ -266,7 +263,7 @@ def test_track_that_ends_before_its_task_has_an_outside_keyframe(
 
 
 def test_track_that_ends_before_a_deleted_frame_is_closed_on_the_frame_after_it(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     """CVAT ignores the keyframes of deleted frames: the track would be visible to the end."""
     task = make_task(6)
@@ -323,7 +320,7 @@ def test_track_that_ends_before_a_deleted_frame_is_closed_on_the_frame_after_it(
 )
 def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
     tracker: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     options: dict[str, Any],
     error: type[Exception],
@@ -351,7 +348,7 @@ def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
 def test_invalid_answer_of_a_tracker_fails_its_frame_with_a_message(
     tracker: Function,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     answer: object,
     message: str,
@@ -365,7 +362,7 @@ def test_invalid_answer_of_a_tracker_fails_its_frame_with_a_message(
 
 
 def test_state_above_the_limit_fails_its_frame(
-    tracker: Function, make_task: Make, start: Start, settings: Settings
+    tracker: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_CHECKPOINT_BYTES = 10
     task = make_task(1)
@@ -375,7 +372,7 @@ def test_state_above_the_limit_fails_its_frame(
 
 
 def test_detector_with_shapes_to_track_is_refused(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: MakeTask, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match="is not a tracker"):
         start(task_id=make_task(1).pk, tracking=follow(box(0, 5)))

@@ -10,15 +10,12 @@ from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import Outcome, Request
+from cvat_lambda.requests.store.models import Outcome
 from tests.http_server import Reply
 
-from .conftest import run, run_until_lost, store_function
+from .conftest import MakeTask, Start, run, run_until_lost, store_function
 from .function_server import FunctionServer, frame_of
 from .test_track import STEP, behave, box, follow, paths
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def frames_of(payload: dict[str, Any]) -> list[int]:
@@ -76,7 +73,7 @@ calls: list[list[int]] = []  # the frames of each call of the tracker
     ],
 )
 def test_frames_are_sent_in_clips_in_the_order_of_the_direction(
-    tracker: Function, make_task: Make, start: Start, direction: str, expected: list[list[int]]
+    tracker: Function, make_task: MakeTask, start: Start, direction: str, expected: list[list[int]]
 ) -> None:
     task = make_task(10)
     tracking = follow(box(5, 20), direction=direction)
@@ -86,7 +83,7 @@ def test_frames_are_sent_in_clips_in_the_order_of_the_direction(
 
 
 def test_clips_give_the_tracks_of_single_frames(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(11)
     tracking = follow(box(1, 5), box(4, 20, top=30), tolerance_px=0)
@@ -105,7 +102,7 @@ def test_clips_give_the_tracks_of_single_frames(
 
 
 def test_frame_with_an_error_in_a_clip_fails_alone_with_the_message_of_the_function(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: follow_clip(payload, failing=frozenset({2}))
     task = make_task(6)
@@ -126,7 +123,7 @@ def test_frame_with_an_error_in_a_clip_fails_alone_with_the_message_of_the_funct
     ],
 )
 def test_clip_that_fails_is_repeated_with_single_frames(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, answer: object
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start, answer: object
 ) -> None:
     function.behave = lambda payload: answer if "images" in payload else behave(payload)
     task = make_task(6)
@@ -136,7 +133,7 @@ def test_clip_that_fails_is_repeated_with_single_frames(
 
 
 def test_object_that_is_lost_inside_a_clip_is_outside_until_it_is_found(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     def lose(payload: dict[str, Any]) -> Any:
         answer = follow_clip(payload)
@@ -152,7 +149,7 @@ def test_object_that_is_lost_inside_a_clip_is_outside_until_it_is_found(
 
 
 def test_object_that_is_lost_inside_a_clip_ends_with_stop_when_lost(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     def lose(payload: dict[str, Any]) -> Any:
         answer = follow_clip(payload)
@@ -168,7 +165,11 @@ def test_object_that_is_lost_inside_a_clip_ends_with_stop_when_lost(
 
 
 def test_resumed_run_with_clips_writes_the_tracks_of_an_undisturbed_run(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    tracker: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 3  # less than a clip: a clip is written as a whole
     task = make_task(20)
@@ -245,7 +246,7 @@ def memory(transactional_db: None, function: FunctionServer) -> Memory:
 def test_object_with_an_unknown_handle_is_started_anew_from_its_last_shape(
     memory: Memory,
     function: FunctionServer,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     reply: Callable[[list[int]], Reply],
 ) -> None:
@@ -275,7 +276,7 @@ def test_object_with_an_unknown_handle_is_started_anew_from_its_last_shape(
 
 
 def test_only_the_objects_whose_handles_are_unknown_are_started_anew(
-    memory: Memory, function: FunctionServer, make_task: Make, start: Start
+    memory: Memory, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     def evict_one(payload: dict[str, Any]) -> Any:
         if frames_of(payload) == [2] and not memory.forgotten:
@@ -295,7 +296,7 @@ def test_only_the_objects_whose_handles_are_unknown_are_started_anew(
 
 
 def test_function_that_knows_no_handle_fails_its_frames_with_this_reason(
-    memory: Memory, function: FunctionServer, make_task: Make, start: Start
+    memory: Memory, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     def forget_all(payload: dict[str, Any]) -> Any:
         memory.states.clear()

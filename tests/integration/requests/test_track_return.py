@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,16 @@ from django.contrib.auth.models import User
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.requests.store.models import Request
 from cvat_lambda.requests.store.tracking import Link, StartDetector, Tracking
 from tests.bench.moving_objects import HEIGHT, WIDTH, Clip, cut, make_clip
 
-from .conftest import CAR, make_images, run, store_function
+from .conftest import CAR, Start, make_images, run, store_function
 from .function_server import FunctionServer, frame_of, function_server
 
 FRAMES = 100
 EVERY = 5  # frames from one detection to the next
 SEED = 0
 LEAVER = 0  # the object that leaves the image in the middle of the clip, and returns
-
-Start = Callable[..., Request]
 
 
 @pytest.fixture(scope="module")

@@ -31,14 +31,11 @@ from cvat_lambda.requests.store.tracking import Link, StartDetector, StartFilter
 from tests.http_server import Reply
 from tests.waiting import wait_for
 
-from .conftest import run, store_function
+from .conftest import MakeTask, Start, run, store_function
 from .function_server import FunctionServer, frame_of, function_server
 from .test_track import STEP, behave, box, draw, follow, paths, tracker
 
 __all__ = ["tracker"]  # a fixture
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 
 def draw_track(task_id: int, *keys: tuple[int, float, bool]) -> int:
@@ -61,7 +58,7 @@ def draw_track(task_id: int, *keys: tuple[int, float, bool]) -> int:
 
 
 def test_visible_track_of_the_start_frame_is_continued_and_an_undo_restores_it(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(8)
     before = draw_track(task.pk, (0, 1, False), (2, 5, False))
@@ -84,7 +81,7 @@ def test_visible_track_of_the_start_frame_is_continued_and_an_undo_restores_it(
 
 
 def test_keyframes_of_a_continued_track_after_the_scope_are_kept(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(10)
     draw_track(task.pk, (0, 5, False), (3, 50, False), (8, 50, False))
@@ -96,7 +93,7 @@ def test_keyframes_of_a_continued_track_after_the_scope_are_kept(
 
 
 def test_continued_track_is_back_in_its_place_on_the_first_frame_that_is_not_deleted(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(10)
     Data.objects.filter(task=task).update(deleted_frames=[5])
@@ -109,7 +106,7 @@ def test_continued_track_is_back_in_its_place_on_the_first_frame_that_is_not_del
 
 
 def test_start_filter_selects_tracks_by_id_and_source(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(4)
     wanted = draw_track(task.pk, (0, 5, False))
@@ -123,7 +120,7 @@ def test_start_filter_selects_tracks_by_id_and_source(
 
 
 def test_track_that_a_person_edits_during_the_run_is_kept(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3)
     track_id = draw_track(task.pk, (0, 5, False))
@@ -181,7 +178,7 @@ def detected(every: int = 3, **fields: Any) -> Tracking:
 
 
 def test_detector_starts_objects_on_every_kth_frame_and_the_tracker_follows_between(
-    tracker: Function, detector: DetectCars, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: MakeTask, start: Start
 ) -> None:
     """A second car comes into view on frame 4; the detector sees it on frame 6."""
     detections = detector(lambda frame: [5 + STEP * frame, *([40] if frame >= 4 else [])])
@@ -197,7 +194,7 @@ def test_detector_starts_objects_on_every_kth_frame_and_the_tracker_follows_betw
 
 
 def test_object_that_the_detector_misses_twice_ends_and_may_be_found_again(
-    tracker: Function, detector: DetectCars, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: MakeTask, start: Start
 ) -> None:
     detector(lambda frame: [] if frame in (2, 4) else [5 + STEP * min(frame, 4)])
     task = make_task(8)
@@ -214,7 +211,7 @@ def test_object_that_the_detector_misses_twice_ends_and_may_be_found_again(
 
 
 def test_tracker_that_drifts_is_corrected_by_the_detector(
-    tracker: Function, detector: DetectCars, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: MakeTask, start: Start
 ) -> None:
     detector(lambda frame: [5 + (STEP - 1) * frame])  # the car is slower than the tracker says
     task = make_task(4)
@@ -227,7 +224,7 @@ def test_tracker_that_drifts_is_corrected_by_the_detector(
 
 
 def test_failed_detection_fails_its_frame_and_the_tracker_continues(
-    tracker: Function, detector: DetectCars, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: MakeTask, start: Start
 ) -> None:
     detections = detector(lambda frame: [5 + STEP * frame])
     detections.cars = lambda frame: [1 / 0] if frame == 3 else [5 + STEP * frame]
@@ -256,7 +253,7 @@ def test_failed_detection_fails_its_frame_and_the_tracker_continues(
 def test_unusable_detector_of_a_start_is_refused(
     tracker: Function,
     detector: DetectCars,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     tracking: Tracking,
     error: type[Exception],
@@ -273,7 +270,7 @@ def test_tracking_in_both_directions_from_a_detector_is_refused() -> None:
 
 
 def test_object_is_handed_on_to_the_next_job_of_the_request(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(9, segment_size=3)
     jobs = [job.id for job in get_engine().task(task.pk).jobs]
@@ -295,7 +292,7 @@ def test_object_is_handed_on_to_the_next_job_of_the_request(
 
 
 def test_backward_request_hands_objects_on_to_the_job_before(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6, segment_size=3)
     jobs = [job.id for job in get_engine().task(task.pk).jobs]
@@ -310,7 +307,7 @@ def test_backward_request_hands_objects_on_to_the_job_before(
 
 
 def test_shard_is_not_claimed_before_the_shard_that_it_goes_on_from_has_ended(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6, segment_size=3)
     jobs = [job.id for job in get_engine().task(task.pk).jobs]
@@ -322,7 +319,7 @@ def test_shard_is_not_claimed_before_the_shard_that_it_goes_on_from_has_ended(
 
 
 def test_annotation_that_is_the_object_handed_on_does_not_become_a_second_track(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6, segment_size=3)
     draw(task.pk, 0, 5)
@@ -340,7 +337,7 @@ def test_annotation_that_is_the_object_handed_on_does_not_become_a_second_track(
 
 
 def test_both_directions_over_several_jobs_are_refused(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(6, segment_size=3)
     jobs = [job.id for job in get_engine().task(task.pk).jobs]
@@ -359,7 +356,7 @@ def lose_between(payload: dict[str, Any]) -> Any:
 
 
 def test_reid_joins_a_lost_track_with_one_that_begins_later(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lose_between
     with function_server() as server:
@@ -390,7 +387,7 @@ def test_reid_joins_a_lost_track_with_one_that_begins_later(
 
 
 def test_reid_does_not_join_tracks_over_a_gap_above_the_limit(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lose_between
     with function_server() as server:
@@ -404,7 +401,7 @@ def test_reid_does_not_join_tracks_over_a_gap_above_the_limit(
 
 
 def test_link_with_a_function_that_does_not_re_identify_is_refused(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"link\.reid: function 'tracker' does not"):
         start(
@@ -444,7 +441,7 @@ ANY_CAR = [{"name": "car", "type": "any"}]
 
 
 def test_masks_of_a_tracker_become_a_track_of_polygons(
-    mask_tracker: Function, make_task: Make, start: Start
+    mask_tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3, labels=ANY_CAR)
     run(start(function_id="masker", task_id=task.pk, tracking=follow(box(0, 5))))
@@ -459,7 +456,7 @@ def test_masks_of_a_tracker_become_a_track_of_polygons(
 
 
 def test_masks_of_a_tracker_become_a_mask_on_each_frame_in_a_group_of_the_object(
-    mask_tracker: Function, make_task: Make, start: Start
+    mask_tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(3, labels=ANY_CAR)
     draw(task.pk, 0, 5)
@@ -483,7 +480,11 @@ def test_masks_of_a_tracker_become_a_mask_on_each_frame_in_a_group_of_the_object
 
 
 def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    tracker: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(8)
@@ -520,7 +521,11 @@ def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
 
 
 def test_cancel_with_undo_keeps_no_tracks(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+    tracker: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
+    settings: Settings,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(6)
@@ -542,7 +547,7 @@ def test_cancel_with_undo_keeps_no_tracks(
 
 
 def test_retry_of_a_finished_request_replaces_its_tracks(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start
+    tracker: Function, function: FunctionServer, make_task: MakeTask, start: Start
 ) -> None:
     function.behave = lambda payload: (
         Reply(500, b"no") if frame_of(payload) == 2 else behave(payload)
@@ -571,7 +576,7 @@ def test_retry_of_a_finished_request_replaces_its_tracks(
 )
 def test_dry_run_counts_the_objects_of_a_tracker_and_what_their_tracks_replace(
     tracker: Function,
-    make_task: Make,
+    make_task: MakeTask,
     access: StandaloneAccess,
     tracking: Tracking,
     tracked: int,
@@ -591,7 +596,7 @@ def test_dry_run_counts_the_objects_of_a_tracker_and_what_their_tracks_replace(
 
 
 def test_dry_run_counts_the_tracks_that_a_detector_replaces(
-    finder: Function, make_task: Make, access: StandaloneAccess
+    finder: Function, make_task: MakeTask, access: StandaloneAccess
 ) -> None:
     task = make_task(3)
     draw_track(task.pk, (0, 30, False))
@@ -601,7 +606,7 @@ def test_dry_run_counts_the_tracks_that_a_detector_replaces(
 
 
 def test_track_request_on_a_task_without_frames_is_refused(
-    tracker: Function, make_task: Make, start: Start
+    tracker: Function, make_task: MakeTask, start: Start
 ) -> None:
     task = make_task(2)
     Data.objects.filter(task=task).update(size=0)

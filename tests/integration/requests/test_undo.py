@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -29,8 +28,7 @@ from cvat_lambda.requests.store.models import Provenance, Request
 from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-Make = Callable[..., Any]
-Start = Callable[..., Request]
+from .conftest import MakeTask, Start
 
 
 def filled(request: Request, shapes: int) -> Request:
@@ -59,7 +57,7 @@ def statements(request: Request) -> int:
 
 @pytest.mark.parametrize("count", [600, 2400])
 def test_undo_of_many_shapes_takes_as_many_statements_as_of_few(
-    finder: Function, make_task: Make, start: Start, count: int
+    finder: Function, make_task: MakeTask, start: Start, count: int
 ) -> None:
     """An undo took five statements of 500 parameters for every 500 shapes."""
     task = make_task(1)
@@ -99,7 +97,7 @@ with connection.execute_wrapper(wait_at_last):
 
 def test_undo_that_is_killed_is_not_reported_as_undone_and_recovery_finishes_it(
     finder: Function,
-    make_task: Make,
+    make_task: MakeTask,
     start: Start,
     spawn: Callable[..., Child],
     child_env: dict[str, str],

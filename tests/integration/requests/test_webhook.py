@@ -28,11 +28,8 @@ from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Request
 from tests.http_server import HttpRequest, Reply, http_server
 
-from .conftest import run
+from .conftest import MakeTask, Start, run
 from .function_server import FunctionServer, frame_of, rectangle_of
-
-Make = Callable[..., Any]
-Start = Callable[..., Request]
 
 HOOKS = "hooks.example.org"
 MOMENT = datetime(2026, 5, 4, 3, 2, tzinfo=timezones.utc)
@@ -74,7 +71,7 @@ def receiver(settings: Settings) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def ended(finder: Function, make_task: Make, start: Start) -> Callable[[], Request]:
+def ended(finder: Function, make_task: MakeTask, start: Start) -> Callable[[], Request]:
     """Return a request that has ended."""
     return lambda: run(start(task_id=make_task(2).pk))
 
@@ -165,7 +162,11 @@ def test_webhook_answered_with_redirect_or_refusal_is_given_up(
 
 
 def test_request_that_is_retried_during_a_delivery_gets_a_second_webhook(
-    receiver: Receiver, finder: Function, function: FunctionServer, make_task: Make, start: Start
+    receiver: Receiver,
+    finder: Function,
+    function: FunctionServer,
+    make_task: MakeTask,
+    start: Start,
 ) -> None:
     function.behave = lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
@@ -187,7 +188,7 @@ def test_request_that_is_retried_during_a_delivery_gets_a_second_webhook(
 
 
 def test_webhook_is_put_at_the_front_of_the_queue(
-    receiver: Receiver, make_task: Make, start: Start, ended: Callable[[], Request]
+    receiver: Receiver, make_task: MakeTask, start: Start, ended: Callable[[], Request]
 ) -> None:
     waiting = start(task_id=make_task(1).pk).shards.get()
     ended()
