@@ -279,6 +279,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
         if ended.result():
             proofs.keep(proof.name, proof.digest)
         else:
+            proofs.drop(proof.name)
             failed.append(proof.name)
     return failed
 

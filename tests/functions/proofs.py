@@ -29,6 +29,10 @@ class Proofs:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(digest)
 
+    def drop(self, name: str) -> None:
+        """Forget that the proof passed, because it has failed since."""
+        self._file(name).unlink(missing_ok=True)
+
     def _file(self, name: str) -> Path:
         return self.folder / "".join(c if c.isalnum() else "-" for c in name)[:LONGEST_NAME]
 

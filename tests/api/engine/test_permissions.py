@@ -111,28 +111,33 @@ OPEN = {name for name, view in VIEWS.items() if IsAuthenticated not in view.cls.
 
 
 @pytest.fixture
-def things(task: models.Task, jobs: list[models.Job], alice: User, bob: User) -> dict[str, object]:
+def things(
+    task: models.Task, jobs: list[models.Job], alice: User, bob: User
+) -> dict[str, int | str]:
     """Ids of what alice owns. Bob is the assignee of the task's first job."""
     models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
     project = create_project(alice, "project", ["tree"])
+    request = models.DataRequest.objects.create(task=task, user=alice, status="finished")
     return {
         "task": task.pk,
         "job": jobs[0].pk,
         "other_job": jobs[1].pk,
         "label": models.Label.objects.filter(task=task).order_by("pk")[0].pk,
         "project": project.pk,
-        "request": models.DataRequest.objects.create(task=task, user=alice, status="finished").pk,
+        "request": str(request.pk),
     }
 
 
 @pytest.fixture
-def project_task(things: dict[str, object], alice: User, bob: User, pictures: list[Path]) -> None:
+def project_task(
+    things: dict[str, int | str], alice: User, bob: User, pictures: list[Path]
+) -> None:
     project = models.Project.objects.get(pk=things["project"])
     task = create_task(alice, "in project", (), pictures[:1], project=project)
     models.Job.objects.filter(segment__task=task).update(assignee=bob)
 
 
-def filled(value: Any, things: dict[str, object]) -> Any:
+def filled(value: Any, things: dict[str, int | str]) -> Any:
     if isinstance(value, dict):
         return {key: filled(item, things) for key, item in value.items()}
     if isinstance(value, str) and value.startswith("{"):
@@ -140,7 +145,7 @@ def filled(value: Any, things: dict[str, object]) -> Any:
     return value
 
 
-def send(client: Client, method: str, path: str, body: Any, things: dict[str, object]) -> Any:
+def send(client: Client, method: str, path: str, body: Any, things: dict[str, int | str]) -> Any:
     is_piece = "/data/0" in path
     kind = "application/offset+octet-stream" if is_piece else "application/json"
     data: Any = b"" if is_piece else filled(body if body is not None else {}, things)
@@ -153,7 +158,7 @@ def send(client: Client, method: str, path: str, body: Any, things: dict[str, ob
 
 @pytest.mark.usefixtures("project_task")
 def test_every_endpoint_answers_each_user_with_the_status_of_the_permission_table(
-    client_for: ClientFor, things: dict[str, object], alice: User, bob: User, charlie: User
+    client_for: ClientFor, things: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     def sent(client: Client, method: str, path: str, body: Any) -> Any:
         response = send(client, method, path, body, things)
@@ -171,7 +176,7 @@ def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
 
 
 def test_every_other_method_answers_405_to_logged_in_users(
-    client_for: ClientFor, things: dict[str, object], alice: User, bob: User, charlie: User
+    client_for: ClientFor, things: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     clients = [client_for(person) for person in (alice, bob, charlie, None)]
     found, expected = {}, {}
@@ -189,7 +194,7 @@ def test_every_other_method_answers_405_to_logged_in_users(
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_of_a_user_without_rights_are_empty(
-    client_for: ClientFor, things: dict[str, object], alice: User, charlie: User, path: str
+    client_for: ClientFor, things: dict[str, int | str], alice: User, charlie: User, path: str
 ) -> None:
     assert client_for(alice).get(path).json()["count"] > 0
     assert client_for(charlie).get(path).json() == {
@@ -204,13 +209,13 @@ def test_lists_of_a_user_without_rights_are_empty(
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_of_an_assignee_have_assigned_work_only(
-    client_for: ClientFor, things: dict[str, object], bob: User, path: str
+    client_for: ClientFor, things: dict[str, int | str], bob: User, path: str
 ) -> None:
     assert client_for(bob).get(path).json()["count"] == BOB_SEES[path]
 
 
 def test_assignee_of_a_job_gets_that_job_only(
-    client_for: ClientFor, things: dict[str, object], bob: User
+    client_for: ClientFor, things: dict[str, int | str], bob: User
 ) -> None:
     found = client_for(bob).get("/api/jobs", {"task_id": things["task"]}).json()["results"]
     assert [job["id"] for job in found] == [things["job"]]
@@ -230,14 +235,16 @@ def test_unknown_path_of_the_api_answers_404_as_json(
 
 
 def test_administrator_may_view_and_delete_tasks_of_others(
-    client_for: ClientFor, things: dict[str, object], admin_user: User
+    client_for: ClientFor, things: dict[str, int | str], admin_user: User
 ) -> None:
     client = client_for(admin_user)
     assert client.get(f"/api/tasks/{things['task']}").status_code == 200
     assert client.delete(f"/api/tasks/{things['task']}").status_code == 204
 
 
-def test_session_without_csrf_token_changes_nothing(things: dict[str, object], alice: User) -> None:
+def test_session_without_csrf_token_changes_nothing(
+    things: dict[str, int | str], alice: User
+) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     assert client.delete(f"/api/tasks/{things['task']}").status_code == 403

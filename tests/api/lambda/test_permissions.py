@@ -74,7 +74,7 @@ def places(
     task: Task,
     jobs: list[int],
     images: list[Path],
-) -> dict[str, object]:
+) -> dict[str, int | str]:
     """A task of alice with a queued request, and a project. Bob has the task's first job."""
     functions.add("yolo", type="detector", spec=CAR)
     models.Job.objects.filter(pk=jobs[0]).update(assignee=bob)
@@ -85,7 +85,7 @@ def places(
     return {**ids, "request": made}
 
 
-def filled(template: Any, places: dict[str, object]) -> Any:
+def filled(template: Any, places: dict[str, int | str]) -> Any:
     """Return the template with every ``{name}`` replaced by that value of `places`."""
     if isinstance(template, dict):
         return {key: filled(value, places) for key, value in template.items()}
@@ -97,7 +97,7 @@ def filled(template: Any, places: dict[str, object]) -> Any:
 
 
 def test_every_endpoint_answers_each_user_with_the_status_of_the_table(
-    client_for: ClientFor, places: dict[str, object], alice: User, bob: User, charlie: User
+    client_for: ClientFor, places: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     def send(client: Client, method: str, path: str, body: Any) -> Any:
         text = "" if body is None else json.dumps(filled(body, places))
@@ -118,7 +118,7 @@ def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
 
 
 def test_every_other_method_answers_405_to_logged_in_users(
-    api_of: ApiOf, places: dict[str, object], alice: User, bob: User, charlie: User
+    api_of: ApiOf, places: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     clients = [api_of(person).client for person in (alice, bob, charlie, None)]
     found = {}
@@ -133,7 +133,7 @@ def test_every_other_method_answers_405_to_logged_in_users(
 
 
 def test_request_of_another_user_is_answered_like_an_unknown_one(
-    api_of: ApiOf, places: dict[str, object], charlie: User
+    api_of: ApiOf, places: dict[str, int | str], charlie: User
 ) -> None:
     """Bug in CVAT: every user could read and cancel every request."""
     stranger = api_of(charlie)
@@ -147,7 +147,7 @@ def test_request_of_another_user_is_answered_like_an_unknown_one(
 
 
 def test_refused_requests_write_nothing(
-    api_of: ApiOf, places: dict[str, object], bob: User
+    api_of: ApiOf, places: dict[str, int | str], bob: User
 ) -> None:
     body = {"function": "yolo", "task": places["task"], "cleanup": True}
     assert api_of(bob).post("requests", body).status_code == 403
@@ -155,7 +155,7 @@ def test_refused_requests_write_nothing(
 
 
 def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
-    api_of: ApiOf, places: dict[str, object], bob: User
+    api_of: ApiOf, places: dict[str, int | str], bob: User
 ) -> None:
     """Bug in CVAT: permission to view the data was enough to replace annotations."""
     at_work = api_of(bob)
@@ -166,7 +166,7 @@ def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
 
 
 def test_refused_call_of_another_user_does_not_invoke_the_function(
-    api_of: ApiOf, places: dict[str, object], functions: Functions, charlie: User
+    api_of: ApiOf, places: dict[str, int | str], functions: Functions, charlie: User
 ) -> None:
     assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 403
     assert functions.asked["yolo"] == []
@@ -179,7 +179,7 @@ def test_anonymous_request_is_answered_with_www_authenticate(api_of: ApiOf, db: 
 
 
 def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_it(
-    api_of: ApiOf, places: dict[str, object], bob: User
+    api_of: ApiOf, places: dict[str, int | str], bob: User
 ) -> None:
     """CVE-2026-73221: in CVAT every annotator of a task could cancel requests of other users."""
     models.Task.objects.filter(pk=places["task"]).update(assignee=bob)
@@ -198,7 +198,7 @@ def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_
 
 
 def test_administrator_cancels_retries_resumes_and_undoes_the_request_of_another_user(
-    api_of: ApiOf, places: dict[str, object]
+    api_of: ApiOf, places: dict[str, int | str]
 ) -> None:
     root = User.objects.create_superuser("root", "root@example.com", "root-secret")
     administrator, path = api_of(root), f"requests/{places['request']}"
@@ -212,7 +212,7 @@ def test_administrator_cancels_retries_resumes_and_undoes_the_request_of_another
 
 
 def test_initiator_who_lost_the_right_to_edit_the_task_cannot_change_the_request(
-    api_of: ApiOf, places: dict[str, object], alice: User, charlie: User
+    api_of: ApiOf, places: dict[str, int | str], alice: User, charlie: User
 ) -> None:
     models.Task.objects.filter(pk=places["task"]).update(owner=charlie, assignee=None)
     models.Job.objects.filter(pk=places["job1"]).update(assignee=alice)

@@ -90,7 +90,7 @@ OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout", "asset")
 
 
 @pytest.fixture
-def places(alice: User, bob: User, charlie: User) -> dict[str, object]:
+def places(alice: User, bob: User, charlie: User) -> dict[str, int | str]:
     """Two tasks of alice, one with a queued request. Bob is the assignee of its only job."""
     labels = [{"name": "person", "type": "rectangle"}]
     task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
@@ -120,7 +120,7 @@ def send(client: Client, method: str, path: str, form: dict[str, str] | None) ->
 
 
 def test_every_page_answers_each_user_with_the_status_of_the_table(
-    client_for: ClientFor, places: dict[str, object], alice: User, bob: User, charlie: User
+    client_for: ClientFor, places: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     def sent(client: Client, method: str, path: str, form: Any) -> Any:
         return send(client, method, path.format(**places), form)
@@ -134,7 +134,7 @@ def test_every_page_is_in_the_table() -> None:
 
 
 def test_every_method_that_is_not_in_the_table_answers_405(
-    client_for: ClientFor, places: dict[str, object], alice: User, bob: User, charlie: User
+    client_for: ClientFor, places: dict[str, int | str], alice: User, bob: User, charlie: User
 ) -> None:
     clients = [client_for(person) for person in (alice, bob, charlie, None)]
     found, expected = {}, {}

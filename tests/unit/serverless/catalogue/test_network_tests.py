@@ -40,6 +40,17 @@ def test_proof_whose_name_is_longer_than_a_file_name_is_kept(tmp_path: Path) -> 
     assert not proofs.holds(name, "another digest")
 
 
+def test_proof_that_failed_after_it_had_passed_is_made_again(tmp_path: Path) -> None:
+    """A proof that failed with --all was "unchanged since it passed" in the next run."""
+    proofs = Proofs(folder=tmp_path)
+    proofs.keep("yolo", "digest")
+    proofs.keep("sam", "digest")
+    proofs.drop("yolo")
+    assert not proofs.holds("yolo", "digest")
+    assert proofs.holds("sam", "digest")
+    proofs.drop("yolo")
+
+
 @pytest.mark.parametrize("folder", SERVED, ids=lambda folder: folder.name)
 def test_proof_of_served_functions_is_made_again_when_a_module_of_its_tests_changes(
     folder: Path,
