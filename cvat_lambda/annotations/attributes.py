@@ -42,7 +42,7 @@ def _parse_limits(values: tuple[str, ...]) -> tuple[Decimal, Decimal, Decimal] |
         return None
     if not all(number.is_finite() for number in (low, high, step)) or low > high:
         return None
-    if max(abs(low), abs(high)) > _MAX_NUMBER or step < _MIN_STEP:
+    if max(abs(low), abs(high)) > _MAX_NUMBER or not _MIN_STEP <= step <= _MAX_NUMBER:
         return None
     return low, high, step
 
@@ -57,11 +57,8 @@ def _check_number(attribute: Attribute, value: object) -> str | None:
         return None
     with localcontext() as context:
         context.prec = 50
-        try:
-            steps = ((number - low) / step).to_integral_value()
-            snapped = low + steps * step
-        except InvalidOperation:
-            return None
+        steps = ((number - low) / step).to_integral_value()
+        snapped = low + steps * step
         if abs(snapped - number) > step * _GRID_TOLERANCE or not low <= snapped <= high:
             return None
         return _plain(snapped)

@@ -79,7 +79,15 @@ def test_value_is_converted_or_refused(attribute: Attribute, value: object, stor
 
 
 @pytest.mark.parametrize(
-    "values", [(), ("0", "1"), ("a", "b", "c"), ("5", "1", "1"), ("0", "9", "0")]
+    "values",
+    [
+        (),
+        ("0", "1"),
+        ("a", "b", "c"),
+        ("5", "1", "1"),
+        ("0", "9", "0"),
+        ("0", "9", f"9.{'9' * 40}e999999"),  # a step that decimals cannot add to anything
+    ],
 )
 def test_number_attribute_without_valid_limits_refuses_every_value(values: tuple[str, ...]) -> None:
     assert check_value(Attribute(name="n", input_type="number", values=values), 1) is None

@@ -190,3 +190,13 @@ def test_polygon_with_an_outline_of_millions_of_pixels_is_refused() -> None:
     corners = np.random.default_rng(1).uniform(0, 8000, (5000, 2))
     with pytest.raises(ShapeError, match="too long for a mask"):
         contours.mask_of(tuple(corners.ravel().tolist()))
+
+
+@pytest.mark.parametrize("polygon", [(5.0, 5.0) * 3, (1.0, 2.0, 9.0, 2.0, 4.0, 2.0)])
+def test_polygon_without_an_area_becomes_no_mask(polygon: tuple[float, ...]) -> None:
+    assert contours.mask_of(polygon) is None
+
+
+def test_polygon_with_a_box_of_too_many_pixels_is_refused() -> None:
+    with pytest.raises(ShapeError, match="the polygon of 30000 x 30000 pixels is too large"):
+        contours.mask_of((0.0, 0.0, 30000.0, 0.0, 0.0, 30000.0))

@@ -422,6 +422,31 @@ def test_item_that_breaks_the_contract_is_left_out_with_a_note_and_its_neighbour
 
 
 @pytest.mark.parametrize(
+    ("element", "reason"),
+    [
+        (point("tail", 1, 2), "the skeleton does not announce a point 'tail'"),
+        (point("left", 1, 2), "the point 'left' came twice; the first was kept"),
+        (point("nose", 1, 2, type="rectangle"), "'nose' cannot be a rectangle"),
+    ],
+)
+def test_element_that_is_unknown_repeated_or_of_another_type_is_left_out_with_a_note(
+    element: dict[str, Any], reason: str
+) -> None:
+    converted = convert(head(point("left", 10, 20), element))
+    assert [(e.outside, e.points) for e in only(converted).elements[:2]] == [
+        (True, (10, 20)),  # the nose, where the box of the visible points is
+        (False, (10, 20)),
+    ]
+    assert converted.notes == (Note(kind="skeleton_point", count=1, reason=f"item 0: {reason}"),)
+
+
+def test_confidence_of_an_element_outside_of_0_to_1_is_replaced_with_a_note() -> None:
+    converted = convert(head(point("left", 10, 20, confidence=1.5)))
+    assert only(converted).elements[1].score == 1.0
+    assert [note.kind for note in converted.notes] == ["invalid_confidence"]
+
+
+@pytest.mark.parametrize(
     ("element", "field", "sentence"),
     [
         ("nose", "elements[0]", "expected an object, not text"),

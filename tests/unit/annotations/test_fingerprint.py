@@ -16,6 +16,7 @@ OLD = AttributeValue(spec_id=8, value="old")
 BOX = Shape(
     type="rectangle", frame=3, label_id=1, points=(1.5, 2.25, 30.125, 40.0), attributes=(BLUE, OLD)
 )
+MANY = replace(BOX, type="polygon", points=tuple(float(n) for n in range(2000)))
 HEAD = Shape(type="points", frame=3, label_id=11, points=(4.0, 5.0))
 FOOT = Shape(type="points", frame=3, label_id=12, points=(4.0, 9.0), outside=True)
 PERSON = Shape(type="skeleton", frame=3, label_id=10, elements=(HEAD, FOOT))
@@ -46,6 +47,8 @@ def moved(shape: Any) -> Any:
         (BOX, replace(BOX, source="semi-auto")),
         (BOX, replace(BOX, attributes=(OLD,))),
         (BOX, replace(BOX, attributes=(replace(BLUE, value="red"), OLD))),
+        (MANY, moved(MANY)),
+        (MANY, replace(MANY, points=MANY.points[:-2])),
         (BOX, replace(BOX, extra='{"remark":"left"}')),
         (TAG, replace(TAG, extra='{"remark":"left"}')),
         (PERSON, replace(PERSON, elements=(replace(HEAD, extra='{"remark":"left"}'), FOOT))),

@@ -15,6 +15,7 @@ from cvat_lambda.annotations.types import Label, LabelType
         ("traffic light", ["Traffic-Lights"], "Traffic-Lights"),
         ("trafficLight", ["traffic_light"], "traffic_light"),
         ("berries", ["berry"], "berry"),
+        ("boxes", ["box"], "box"),
         ("bus", ["buses", "glass"], None),  # "bus" has no plural among these that is recognized
         ("glass", ["glas"], None),
         ("person", ["person standing", "dog"], "person standing"),

@@ -115,6 +115,20 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
             ],
             "is a number and needs values [min, max, step]",
         ),
+        ('[{"name": "c", "attributes": ["a"]}]', "attribute 0 must be an object with a name"),
+        (
+            '[{"name": "c", "attributes": [{"name": "a", "input_type": "text", "values": "x"}]}]',
+            "attribute 0 'a': values must be an array",
+        ),
+        (
+            '[{"name": "c", "attributes": [{"name": "a", "input_type": "radio", "values": [[]]}]}]',
+            "is not a value; use text or a number",
+        ),
+        (
+            '[{"name": "c", "attributes": [{"name": "a", "input_type": "checkbox",'
+            ' "values": ["yes"]}]}]',
+            "is a checkbox; its values can only be 'true' and 'false'",
+        ),
         ('[{"name": "b", "type": "skeleton"}]', "label 'b' is a skeleton and needs sublabels"),
         (
             '[{"name": "b", "type": "skeleton", "sublabels": [{"name": "1"}]}]',
@@ -242,3 +256,15 @@ def test_any_spec_is_parsed_or_raises_a_spec_error(spec: str | list[Any] | None)
 def test_spec_with_too_many_labels_is_refused_before_they_are_parsed() -> None:
     with pytest.raises(SpecError, match="has 25001 labels; at most 25000 are allowed"):
         parse_function_labels([None] * 25_001)
+
+
+def test_values_of_an_attribute_that_are_booleans_and_numbers_become_text() -> None:
+    attributes = [
+        {"name": "old", "input_type": "checkbox", "values": [True, False], "default_value": False},
+        {"name": "age", "input_type": "number", "values": [0, 9.5, 0.5]},
+    ]
+    (label,) = parse_function_labels([{"name": "car", "attributes": attributes}])
+    assert [(each.values, each.default) for each in label.attributes] == [
+        (("true", "false"), "false"),
+        (("0", "9.5", "0.5"), ""),
+    ]

@@ -196,3 +196,9 @@ def test_any_mapping_is_checked_or_raises_a_mapping_error(raw: object) -> None:
     for each in mapping.by_name.values():
         assert are_compatible(each.function_label, each.task_label)
         assert each.task_label in TASK
+
+
+def test_error_about_a_name_shows_the_first_known_names_and_the_number_of_the_others() -> None:
+    labels = tuple(Label(name=f"label {number}", id=number) for number in range(30))
+    with pytest.raises(MappingError, match=r"'label 0', .*, \d+ more"):
+        build_mapping({"label 0": {"name": "car"}}, labels, labels)

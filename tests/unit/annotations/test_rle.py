@@ -203,3 +203,9 @@ def test_any_list_is_accepted_as_valid_run_lengths_or_refused(points: list[Any])
         with suppress(ShapeError):
             read_points = read(points)
             assert rle.check(read_points) == read_points
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])
+def test_bitmap_without_rows_or_columns_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match="at least one row and one column"):
+        rle.encode(np.zeros(shape, dtype=np.bool_), 0, 0)

@@ -219,6 +219,15 @@ def test_integral_floats_become_integers() -> None:
     assert labeled_data_from_json({"shapes": [box(frame=3.0)]}).shapes[0].frame == 3
 
 
+@pytest.mark.parametrize(("value", "read"), [(True, "true"), (False, "false"), (1.5, "1.5")])
+def test_value_of_an_attribute_that_is_a_boolean_or_a_number_becomes_text(
+    value: object, read: str
+) -> None:
+    given = {"shapes": [box(attributes=[{"spec_id": 3, "value": value}])]}
+    (shape,) = labeled_data_from_json(given).shapes
+    assert shape.attributes == (AttributeValue(spec_id=3, value=read),)
+
+
 def test_keyframes_are_sorted() -> None:
     keys = [{k: v for k, v in box(frame=f).items() if k != "label_id"} for f in (5, 1, 3)]
     track = {"frame": 1, "label_id": 1, "shapes": keys}

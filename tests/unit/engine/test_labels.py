@@ -69,6 +69,24 @@ def test_attributes_and_sublabels_are_read() -> None:
             },
             "'default_value' must be text",
         ),
+        (["a"], "a label must be an object with a name"),
+        ({"name": "a", "attributes": ["b"]}, "an attribute must be an object with a name"),
+        (
+            {"name": "a", "attributes": [{"name": "b", "input_type": "text", "mutable": 1}]},
+            "'mutable' must be true or false",
+        ),
+        (
+            {"name": "a", "attributes": [{"name": "b", "input_type": "text", "values": [None]}]},
+            "'values' must be texts",
+        ),
+        (
+            {
+                "name": "a",
+                "attributes": [{"name": "b", "input_type": "select", "values": ["x" * 70_000]}],
+            },
+            "the values are too long",
+        ),
+        ({"name": "a", "attributes": [{"name": "", "input_type": "text"}]}, "a name has 1 to"),
         ({"name": "a", "type": "blob"}, "type 'blob' is not one of"),
         ({"name": "a", "color": "red"}, "color 'red'"),
         ({"name": "a", "type": "skeleton"}, "needs sublabels"),
@@ -110,7 +128,7 @@ def test_attributes_and_sublabels_are_read() -> None:
         ),
     ],
 )
-def test_invalid_label_is_named_in_the_error(raw: dict[str, Any], sentence: str) -> None:
+def test_invalid_label_is_named_in_the_error(raw: Any, sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         to_label(raw)
 
