@@ -20,6 +20,7 @@ pytestmark = pytest.mark.models
 
 PICTURES = [random_picture(90, 150, seed=3), random_picture(120, 80, seed=4)]
 TEXTS = ["a red car", "cat"]
+BOX: dict[str, Any] = {"obj_bbox": [[10, 20], [60, 70]]}
 Load = Callable[[str, str], Any]
 
 
@@ -366,6 +367,21 @@ def test_sam2_with_its_embedding_instead_of_the_image_answers_nearly_the_same_ma
     assert first["embedding"]["dtype"] == "float16"
     second = interactor.answer({"embedding": first["embedding"], **prompt})
     assert second["bounds"] == pytest.approx(first["bounds"], abs=2)
+
+
+def test_sam2_with_the_key_of_an_embedding_answers_as_with_the_image_again_and_again(
+    load: Load,
+) -> None:
+    """No click changes the embedding that the process keeps."""
+    interactor = load("sam2", "mask-generation")
+    image, prompts = {"image": encoded(PICTURES[0])}, [{"pos_points": [[40, 50]]}, BOX]
+    expected = [interactor.answer({**image, **prompt})["bounds"] for prompt in prompts]
+    interactor.answer({**image, "want": "embedding", "embedding_key": "k"})
+    for _ in range(2):
+        found = [
+            interactor.answer({"embedding_key": "k", **prompt})["bounds"] for prompt in prompts
+        ]
+        assert found == [pytest.approx(bounds, abs=2) for bounds in expected]
 
 
 def test_sam2_with_the_embedding_of_other_weights_refuses_it(load: Load) -> None:
