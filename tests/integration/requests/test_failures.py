@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
@@ -445,3 +448,35 @@ def test_request_fails_without_waiting_for_a_retry_after_of_days(
     request = run(start(task_id=make_task(8).pk))
     assert (request.status, request.failed) == ("failed", 8)
     assert time.monotonic() - began < 60
+
+
+def test_run_that_reaches_the_time_limit_of_its_job_fails_and_a_retry_runs_the_other_frames(
+    finder: Function, function: FunctionServer, make_task: MakeTask, start: Start
+) -> None:
+    passed, end = threading.Event(), threading.Event()
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) >= 3 and not end.is_set():
+            if not passed.is_set():
+                passed.set()
+                os.kill(os.getpid(), signal.SIGALRM)  # as RQ's alarm clock does
+            assert end.wait(180)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    task = make_task(8)
+    request = start(task_id=task.pk)
+    try:
+        with UnixSignalDeathPenalty(3600, JobTimeoutException):
+            run(request)
+    finally:
+        end.set()
+    assert (request.status, request.error_code) == ("failed", "time_limit")
+    assert request.error_message == (
+        "the run took longer than 86400 s; retry the request to continue it"
+    )
+    run(retry_request(request))
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("finished", 8)
+    shapes = get_engine().annotations(task.pk).shapes
+    assert sorted(shape.frame for shape in shapes) == list(range(8))

@@ -191,7 +191,7 @@ def test_cancelled_request_ends_its_helper_process(divided: tuple[Request, Child
 
 @needs_two_cores
 def test_run_does_not_wait_for_a_helper_process_that_still_starts(
-    finder: Function, make_task: Make, start: Start, settings: Settings
+    finder: Function, make_task: MakeTask, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_HELPER_PROCESSOR_SHARE = settings.CVAT_LAMBDA_HELPER_MIN_REMAINING_S = 0.0
     request = start(task_id=make_task(FRAMES).pk)
