@@ -69,7 +69,7 @@ def test_attributes_and_sublabels_are_read() -> None:
             },
             "'default_value' must be text",
         ),
-        (["a"], "a label must be an object with a name"),
+        ({"name": "a", "type": "skeleton", "sublabels": ["b"]}, "must be an object with a name"),
         ({"name": "a", "attributes": ["b"]}, "an attribute must be an object with a name"),
         (
             {"name": "a", "attributes": [{"name": "b", "input_type": "text", "mutable": 1}]},
@@ -128,7 +128,7 @@ def test_attributes_and_sublabels_are_read() -> None:
         ),
     ],
 )
-def test_invalid_label_is_named_in_the_error(raw: Any, sentence: str) -> None:
+def test_invalid_label_is_named_in_the_error(raw: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         to_label(raw)
 
