@@ -21,7 +21,6 @@ from cvat_lambda.requests.run.results import EncodedUnit, Unit
 class NativeDetectWork(DetectWork):
     """Sends the number of a frame instead of its image."""
 
-    divisible = False  # the agents, which do the work, are the limit
     _convert: ClassVar[Callable[..., Converted]] = staticmethod(convert_labeled)
 
     def prepare(self, unit: Unit) -> EncodedUnit:

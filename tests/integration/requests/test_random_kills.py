@@ -1,7 +1,7 @@
 """Processes are killed at random points. The annotations must equal those of an undisturbed run.
 
 The seed is fixed, so that failures can be reproduced. ``CVAT_LAMBDA_TEST_FAULTS`` sets the number
-of faults in each run. All tests take about one minute with the default, and four with 40 faults.
+of faults in each test. All tests take about one minute with the default, and four with 40 faults.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from cvat_lambda.engine.port import Change
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests.control.recover import recover
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import MergedRectangle, Provenance, Request
+from cvat_lambda.requests.run.helper_processes import most_helpers
+from cvat_lambda.requests.store.models import MergedRectangle, Outcome, Provenance, Request
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
 from tests.ports import free_port
 
@@ -55,6 +56,10 @@ WORKERS = 2
 BATCH = 7
 LAST_FRAMES = 4 * WORKERS * BATCH  # more frames than are written between two polls
 KILLS = ("job", "whole_worker")
+HELPER_KILLS = ("helper", *KILLS)  # of each request with helper processes, in a random order
+FRAMES_WITH_HELPERS = 900  # enough to divide what is left after each kill
+HELPER_REQUESTS = -(-int(os.environ.get("CVAT_LAMBDA_TEST_FAULTS", "3")) // len(HELPER_KILLS))
+FRAMES_BEFORE_KILL = 60  # are written at most between the choice of a process and its end
 BOUND_S = 300.0 + 15.0 * FAULTS
 
 
@@ -161,18 +166,28 @@ class World:
 
     def break_something(self, kind: str) -> bool:
         """Inject a fault. Return False if no process was running a shard at that moment."""
-        busy = self.busy()
-        if not busy:
-            return False
-        worker, process = busy[0]
         try:
+            busy = self.chosen(kind)
+            if not busy:
+                return False
+            worker, process = busy[0]
             getattr(self, kind)(worker, process)
         except psutil.NoSuchProcess:
             return False
-        if kind in KILLS and process.pid not in self.holders():
+        if kind in HELPER_KILLS and process.pid not in self.holders():
             return False
         self.broken.append(kind)
         return True
+
+    def chosen(self, kind: str) -> list[tuple[Child, psutil.Process]]:
+        """Return the processes to which a fault may happen, those with a helper process first."""
+        busy = self.busy()
+        helpers = [each for each in busy if is_helper(each[1])]
+        if kind == "helper":
+            return helpers
+        parents = {helper.ppid() for _, helper in helpers}
+        runs = [each for each in busy if each not in helpers]
+        return sorted(runs, key=lambda each: each[1].pid not in parents)
 
     def holders(self) -> set[int]:
         """Return the pids of the processes that run shards, according to the rows."""
@@ -189,6 +204,10 @@ class World:
         self.job(worker, process)
         worker.signal(signal.SIGKILL)
         worker.process.wait()
+
+    def helper(self, worker: Child, process: psutil.Process) -> None:
+        """Kill a helper process that runs a shard with SIGKILL."""
+        self.job(worker, process)
 
     def function_dies(self, *_: object) -> None:
         """Kill the function during invocations, and start it again."""
@@ -214,6 +233,11 @@ class World:
             )
 
 
+def is_helper(process: psutil.Process) -> bool:
+    """Return whether a process is a helper process of a run."""
+    return "cvat_lambda.requests.helper" in process.cmdline()
+
+
 def faults(dice: random.Random) -> list[tuple[int, str]]:
     """Return the faults of a run, each with the number of outcomes at which it is injected."""
     kinds = [*KILLS, "function_dies", "redis_forgets", "redis_dies"]
@@ -229,7 +253,11 @@ def faults(dice: random.Random) -> list[tuple[int, str]]:
 
 def set_limit(limit: Path, left: list[tuple[int, str]]) -> None:
     """Let workers pause near the end until earlier faults, and at the end until the last fault."""
-    number = {0: FRAMES + 1, 1: FRAMES}.get(len(left), FRAMES - LAST_FRAMES // 2)
+    write_limit(limit, {0: FRAMES + 1, 1: FRAMES}.get(len(left), FRAMES - LAST_FRAMES // 2))
+
+
+def write_limit(limit: Path, number: int) -> None:
+    """Let workers pause while the request has at least this number of outcomes."""
     written = limit.with_suffix(".new")
     written.write_text(str(number))
     written.replace(limit)  # atomic: readers see the old or the new number
@@ -244,20 +272,53 @@ def disturb(world: World, points: list[tuple[int, str]], dice: random.Random, li
     while request.status in ("queued", "started"):
         assert time.monotonic() < end, (request.status, request.done, world.broken, left)
         world.ensure_workers()
-        settled = request.done + request.failed + request.skipped
-        if left and settled >= left[0][0]:
+        if left and settled(request) >= left[0][0]:
             # Wait for a random time after the last commit.
             time.sleep(dice.uniform(0.0, 0.3))
             if world.break_something(left[0][1]):
                 del left[0]
                 set_limit(limit, left)
-        try:
-            recover()
-        except RedisError:
-            pass
-        time.sleep(0.02)
-        request.refresh_from_db()
+        look_again(request)
     assert world.broken == [kind for _, kind in points]
+
+
+def disturb_helpers(world: World, kinds: list[str], dice: random.Random, limit: Path) -> None:
+    """Run the request to its end, and kill processes while a helper process runs a part of it.
+
+    Workers pause until the process to kill is there. Then they go on, and it is killed at a random
+    time. After the last kill they run to the end.
+    """
+    left = list(kinds)
+    write_limit(limit, 0)
+    end = time.monotonic() + BOUND_S
+    request = world.request
+    while request.status in ("queued", "started"):
+        assert time.monotonic() < end, (request.status, request.done, world.broken, left)
+        world.ensure_workers()
+        needed = "helper" if len(left) == len(kinds) else left[0] if left else ""
+        if needed and world.chosen(needed):
+            write_limit(limit, settled(request) + FRAMES_BEFORE_KILL)
+            time.sleep(dice.uniform(0.0, 0.3))
+            if world.break_something(left[0]):
+                del left[0]
+            write_limit(limit, 0 if left else FRAMES_WITH_HELPERS + 1)
+        look_again(request)
+    assert world.broken == kinds
+
+
+def settled(request: Request) -> int:
+    """Return the number of outcomes."""
+    return request.done + request.failed + request.skipped
+
+
+def look_again(request: Request) -> None:
+    """Recover what was lost, and read the request again after a moment."""
+    try:
+        recover()
+    except RedisError:
+        pass
+    time.sleep(0.02)
+    request.refresh_from_db()
 
 
 def content_of(task_id: int) -> Counter[Any]:
@@ -326,6 +387,22 @@ def by_hand(task_id: int) -> None:
         engine.apply(Change(task_id=task_id, frames=tuple(range(FRAMES)), add=data))
 
 
+def environment_of_workers(redis: RedisProcess, limit: Path) -> dict[str, str]:
+    """Return the environment variables of workers: lost processes are noticed soon."""
+    return {
+        "CVAT_LAMBDA_REDIS_URL": redis.url,
+        "CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS": "127.0.0.1/32",
+        "CVAT_LAMBDA_FUNCTIONS_REFRESH_S": "0",
+        "CVAT_LAMBDA_HEARTBEAT_S": "0.3",
+        "CVAT_LAMBDA_STALLED_AFTER_S": "3",
+        "CVAT_LAMBDA_MAX_RESUMES": "1000",
+        "CVAT_LAMBDA_BATCH_FRAMES": str(BATCH),
+        "CVAT_LAMBDA_BATCH_S": "0.1",
+        "CVAT_LAMBDA_COLD_START_S": "60",
+        "CVAT_LAMBDA_TEST_PAUSE_AT": str(limit),
+    }
+
+
 @pytest.mark.timeout(int(BOUND_S) + 600)
 @pytest.mark.parametrize(
     ("number", "options"),
@@ -368,18 +445,7 @@ def test_random_kills_lose_and_duplicate_nothing(
     straight = run(start(task_id=undisturbed, **options))
     assert (straight.status, straight.shards.count()) == ("finished", 2)
     request = start(task_id=disturbed, **options)
-    environment = {
-        "CVAT_LAMBDA_REDIS_URL": redis_process.url,
-        "CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS": "127.0.0.1/32",
-        "CVAT_LAMBDA_FUNCTIONS_REFRESH_S": "0",
-        "CVAT_LAMBDA_HEARTBEAT_S": "0.3",
-        "CVAT_LAMBDA_STALLED_AFTER_S": "3",
-        "CVAT_LAMBDA_MAX_RESUMES": "1000",
-        "CVAT_LAMBDA_BATCH_FRAMES": str(BATCH),
-        "CVAT_LAMBDA_BATCH_S": "0.1",
-        "CVAT_LAMBDA_COLD_START_S": "60",
-        "CVAT_LAMBDA_TEST_PAUSE_AT": str(tmp_path / "limit"),
-    }
+    environment = environment_of_workers(redis_process, tmp_path / "limit")
     world = World(function_process, redis_process, request, lambda: worker_process(**environment))
     disturb(world, faults(dice), dice, tmp_path / "limit")
 
@@ -396,6 +462,59 @@ def test_random_kills_lose_and_duplicate_nothing(
     if options.get("replace") in (None, "none"):  # nothing was replaced
         assert content_of(disturbed) == before
     assert not MergedRectangle.objects.exists()
+
+
+@pytest.mark.skipif(most_helpers() < 1, reason="a helper needs a second core")
+@pytest.mark.timeout(int(HELPER_REQUESTS * BOUND_S) + 600)
+def test_random_kills_of_helper_processes_and_their_workers_lose_and_duplicate_nothing(
+    function_process: FunctionProcess,
+    redis_process: RedisProcess,
+    make_task: MakeTask,
+    start: Start,
+    worker_process: Callable[..., Child],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    """Each request has three kills; a fast function and a share of 0 let helpers start."""
+    dice = random.Random(24)
+    settings.CVAT_LAMBDA_HEARTBEAT_S = 0.3
+    settings.CVAT_LAMBDA_STALLED_AFTER_S = 3.0
+    settings.CVAT_LAMBDA_MAX_RESUMES = 1000
+    url = f"http://127.0.0.1:{function_process.port}/"
+    store_function(url, labels=LABELS, workers=16)
+    undisturbed = make_task(FRAMES_WITH_HELPERS, labels=LABELS).pk
+    straight = run(start(task_id=undisturbed))
+    assert straight.status == "finished"
+    limit = tmp_path / "limit"
+    environment = {
+        **environment_of_workers(redis_process, limit),
+        "CVAT_LAMBDA_HELPER_PROCESSES": "1",  # a machine may have more cores than two
+        "CVAT_LAMBDA_HELPER_PROCESSOR_SHARE": "0",
+        "CVAT_LAMBDA_HELPER_MIN_REMAINING_S": "0",
+    }
+    workers: list[Child] = []
+    for _ in range(HELPER_REQUESTS):
+        disturbed = make_task(FRAMES_WITH_HELPERS, labels=LABELS).pk
+        write_limit(limit, 0)
+        request = start(task_id=disturbed)
+        world = World(
+            function_process, redis_process, request, lambda: worker_process(**environment), workers
+        )
+        kinds = dice.sample(HELPER_KILLS, len(HELPER_KILLS))
+        disturb_helpers(world, kinds, dice, limit)
+        workers = world.workers
+
+        assert (request.status, request.done, request.failed) == (
+            "finished",
+            FRAMES_WITH_HELPERS,
+            0,
+        ), kinds
+        assert request.resumes >= len(kinds)
+        frames = Outcome.objects.filter(request=request).values_list("frame", flat=True)
+        assert sorted(frames) == list(range(FRAMES_WITH_HELPERS)), kinds
+        assert differences(disturbed, undisturbed) == [], kinds
+        assert request.shapes == straight.shapes
+        check_provenance(request)
 
 
 def check_provenance(request: Request) -> None:
