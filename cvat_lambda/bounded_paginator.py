@@ -49,6 +49,34 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(self._rows.filter(pk__in=shown), number, self)
 
 
+class KeysPaginator(BoundedPaginator):
+    """Reads the primary keys of all rows that it shows in one query, and the page's rows by them.
+
+    This is for a query whose conditions take long: they are checked once, for the count and for the
+    page. ``whole`` selects the rows of a page, in their order, and has no conditions.
+    """
+
+    def __init__(self, rows: Any, per_page: int, *, whole: Any) -> None:
+        super().__init__(rows, per_page)
+        self._whole = whole
+
+    @cached_property
+    def _keys(self) -> list[Any]:
+        return list(self._rows.values_list("pk", flat=True)[: self.most_rows + 1])
+
+    @cached_property
+    def found(self) -> int:
+        """The number of rows, `most_rows` + 1 if there are more."""
+        return len(self._keys)
+
+    def page(self, number: int | str) -> Page[Any]:
+        """Return a page. Raise InvalidPage."""
+        number = self.validate_number(number)
+        start = (number - 1) * self.per_page
+        shown = self._keys[start : min(start + self.per_page, self.count)]
+        return Page(self._whole.filter(pk__in=shown), number, self)
+
+
 class AdminPaginator(BoundedPaginator):
     """The paginator of the admin's lists."""
 

@@ -61,8 +61,10 @@ def _task(found: Rows, value: str) -> Rows:
 
 
 def _owner(found: Rows, value: str) -> Rows:
-    name = get_user_model().USERNAME_FIELD
-    return found.filter(**{f"owner__{name}": value})
+    users = get_user_model()
+    named = users._default_manager.filter(**{users.USERNAME_FIELD: value})
+    owner_id = named.values_list("pk", flat=True).first()
+    return found.none() if owner_id is None else found.filter(owner_id=owner_id)
 
 
 def _period(found: Rows, value: str) -> Rows:

@@ -9,12 +9,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import QuerySet
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from cvat_lambda.bounded_paginator import AdminPaginator, BoundedPaginator
+from cvat_lambda.bounded_paginator import AdminPaginator, BoundedPaginator, KeysPaginator
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.requests.control.access import visible_requests
+from cvat_lambda.requests.store.jit import without_jit
 from cvat_lambda.requests.store.models import Outcome, Request, Shard, Status
 from cvat_lambda.requests.store.queries import first_failures, most_relevant, outcomes_of
 
@@ -154,3 +156,59 @@ def test_paginator_counts_no_further_than_it_shows(
     pages = paginator(newest, 2)
     assert (pages.count, pages.has_more) == (5, False)
     assert [request.id for request in pages.page(3)] == ["own-live"]
+
+
+def test_paginator_by_keys_checks_the_conditions_once_for_count_and_page(
+    stored: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeysPaginator, "most_rows", 3)
+    newest = Request.objects.order_by("-created_at")
+    with CaptureQueriesContext(connection) as queries:
+        pages = KeysPaginator(newest.exclude(function_id="other"), 2, whole=newest)
+        assert (pages.count, pages.num_pages, pages.has_more) == (3, 2, True)
+        assert [request.id for request in pages.page(1)] == ["other-ended", "orphan-ended"]
+        assert [request.id for request in pages.page(2)] == ["own-ended"]
+    assert ["'other'" in query["sql"] for query in queries] == [True, False, False]
+    assert "LIMIT 4" in queries[0]["sql"]
+    nothing = KeysPaginator(newest.filter(function_id="other"), 2, whole=newest)
+    assert (nothing.count, list(nothing.get_page("7"))) == (0, [])
+
+
+needs_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite compiles no queries"
+)
+
+
+@needs_postgresql
+def test_without_jit_changes_the_setting_for_its_queries_only(transactional_db: None) -> None:
+    def setting() -> Any:
+        cursor.execute("SHOW jit")
+        return cursor.fetchone()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET jit = on")
+        with without_jit():
+            assert setting() == ("off",)
+        assert setting() == ("on",)
+
+
+@needs_postgresql
+def test_page_of_requests_is_read_without_jit(stored: User, client: Client) -> None:
+    """PostgreSQL took more time to compile the query than to run it."""
+    client.force_login(stored)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get("/requests").status_code == 200
+    sql = [query["sql"] for query in queries]
+    first = next(at for at, one in enumerate(sql) if 'FROM "cvat_lambda_request"' in one)
+    assert "SET LOCAL jit = off" in sql[:first]
+
+
+@pytest.mark.parametrize("owner", ["alice", "nobody"])
+def test_page_of_requests_of_an_owner_has_their_requests_only(
+    stored: User, owner: str, client: Client
+) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    shown = client.get("/requests", {"owner": owner}).context["page"]
+    names = ["own-ended", "own-live"] if owner == "alice" else []
+    assert [request.id for request in shown] == names
+    assert shown.paginator.count == len(names)
