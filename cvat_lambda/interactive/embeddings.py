@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.errors import FunctionError
+from cvat_lambda.errors import EmbeddingUnknown, FunctionAnswerInvalid, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult
 from cvat_lambda.gateway.payload import Body, Pieces, encode_body, encode_payload, encode_pieces
@@ -270,7 +270,13 @@ def _send_image(
     if want is not None:
         fields["want"] = want
     images = {"image": view.encode(frame, call.spec).data}
-    return view, call.invoke(encode_body(fields, images, binary=call.spec.binary))
+    try:
+        return view, call.invoke(encode_body(fields, images, binary=call.spec.binary))
+    except EmbeddingUnknown as exc:
+        raise FunctionAnswerInvalid(
+            f"frame {number}: function '{call.spec.id}' asks for an embedding, but got the image",
+            **exc.details,
+        ) from exc
 
 
 def _with_blob(found: Any, blob: str | None) -> Any:

@@ -294,6 +294,17 @@ def test_function_that_announces_keys_but_fails_on_them_gets_the_embedding_and_n
     assert asked(functions, sam) == ["image+want", *("", "embedding") * 2]
 
 
+def test_function_that_asks_for_the_embedding_of_each_image_is_named_in_the_error(
+    api: Api, functions: Functions, task: Task, keeper: Keeper, sam: str
+) -> None:
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    functions.behaviours[sam] = lambda payload: UNKNOWN
+    answer = click(api, sam, task=task.pk, frame=0)
+    assert (answer.status_code, answer.json()["code"]) == (502, "function_answer_invalid")
+    assert f"function '{sam}' asks for an embedding" in answer.json()["message"]
+    assert asked(functions, sam) == ["image+want", "", "embedding", "image+want"]
+
+
 def test_embedding_that_was_prepared_has_a_key_for_the_first_click(
     api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
