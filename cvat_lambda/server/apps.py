@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -28,7 +30,24 @@ class ServerConfig(AppConfig):
     label = "cvat_lambda_server"
     verbose_name = "Standalone server"
 
+    def __init__(self, *args: Any) -> None:
+        """Pause the search for garbage until `ready`: imports make many objects and no garbage.
+
+        This saves a tenth of the time of `django.setup()`.
+        """
+        super().__init__(*args)
+        gc.disable()
+
     def ready(self) -> None:
+        """Connect receivers, and exclude the imported modules from the search for garbage.
+
+        Forked processes then share more memory with their parent, because the search writes to
+        each object. At its end, the interpreter would search all objects several times, which takes
+        as long as a fifth of the start, although the system frees the memory anyway.
+        """
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.freeze)
         import_module("cvat_lambda.server.host_checks")
         connection_created.connect(tune_sqlite, dispatch_uid="cvat_lambda.server.tune_sqlite")
         request_started.connect(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -184,6 +185,7 @@ def _end_on_fault(starting: asyncio.Future[None]) -> None:
 
 def main() -> None:
     """Run one processor."""
+    gc.freeze()  # or the interpreter would search the imported modules for garbage at its end
     keep_freed_memory()
     os.set_inheritable(int(sys.argv[1]), False)
     os.set_inheritable(int(sys.argv[2]), False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import inspect
 import os
 import signal
@@ -48,6 +49,7 @@ class Function:
 def main(argv: list[str]) -> int:
     """Serve on a socket; the arguments are its file descriptor and the pid of the parent."""
     end_with_parent(int(argv[1]), signal.SIGKILL)
+    gc.freeze()  # or the interpreter would search the imported modules for garbage at its end
     keep_freed_memory()
     sock = socket.socket(fileno=int(argv[0]))
     sock.setblocking(True)
