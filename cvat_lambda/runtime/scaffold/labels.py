@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,7 +105,7 @@ def _labels_in_file(path: Path) -> list[str]:
 
 def _as_names(found: object) -> list[str]:
     if isinstance(found, dict):
-        if sorted(found) != list(range(len(found))):
+        if set(found) != set(range(len(found))):
             raise RuntimeFault("the names of classes are not numbered from 0 without a gap")
         return [str(found[number]) for number in range(len(found))]
     if not isinstance(found, (list, tuple)):
@@ -123,7 +124,8 @@ def _drawing(
     ]
     circles = [
         f'<circle r="0.75" cx="{x}" cy="{y}" data-type="element node" '
-        f'data-element-id="{number}" data-node-id="{number}" data-label-name="{name}"></circle>'
+        f'data-element-id="{number}" data-node-id="{number}" '
+        f'data-label-name="{escape(name)}"></circle>'
         for number, (name, (x, y)) in enumerate(zip(points, places, strict=True), 1)
     ]
     return "".join([*lines, *circles])

@@ -63,6 +63,8 @@ def test_field_of_the_trigger_is_read_as_in_nuclio(
             {"triggers": {"a": {"kind": "http"}, "b": {"kind": "http"}}},
             "more than one http trigger",
         ),
+        ({"env": [{"name": "A", "value": "\ud800"}]}, "'A' holds a value that is not text"),
+        ({"env": [{"name": "A=B", "value": "c"}]}, "'A=B' cannot be an environment variable"),
         ({"triggers": {"a": {"kind": "http", "name": "b"}}}, "must be equal to its key"),
         ({"triggers": {"a": {"kind": "http", "numWorkers": -1}}}, "must be 1 to 1000"),
         ({"triggers": {"a": {"kind": "http", "attributes": {"port": 70000}}}}, "0 to 65535"),

@@ -32,6 +32,13 @@ def test_invalid_duration_is_refused_with_a_message(text: str) -> None:
         parse_duration(text)
 
 
+def test_duration_of_centuries_and_memory_of_exbibytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="is longer than a duration can be"):
+        parse_duration("99999999h")
+    with pytest.raises(ValueError, match="is more memory than there can be"):
+        parse_quantity("99999999999Gi")
+
+
 @given(st.integers(0, 10_000), st.integers(0, 59), st.integers(0, 59))
 def test_parts_of_a_duration_are_summed(hours: int, minutes: int, seconds: int) -> None:
     assert parse_duration(f"{hours}h{minutes}m{seconds}s") == pytest.approx(
