@@ -24,7 +24,7 @@ from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, Tracke
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.exchange import work
+from cvat_lambda.engine.standalone.exchange import results, work
 from cvat_lambda.engine.standalone.tasks import create_task
 
 LABELS: list[dict[str, Any]] = [
@@ -324,6 +324,62 @@ def test_export_of_another_user_is_not_found(
     assert stranger.get(request["result_url"]).status_code == 404
     encoded = answer.json()["rq_id"].replace("&", "%26")
     assert stranger.get(f"/api/requests/{encoded}").status_code == 404
+
+
+def test_export_whose_file_was_deleted_is_not_found_and_says_what_to_do(
+    alice_client: Client, task: models.Task
+) -> None:
+    answer = alice_client.post(f"/api/tasks/{task.pk}/dataset/export?format=COCO 1.0")
+    request = finished(alice_client, answer.json()["rq_id"])
+    results.remove(models.Exchange.objects.get())
+    lost = alice_client.get(request["result_url"])
+    assert (lost.status_code, lost.json()["detail"]) == (
+        404,
+        "The file was deleted. Export it again.",
+    )
+
+
+def test_export_with_a_key_that_is_none_is_not_found(
+    alice_client: Client, task: models.Task
+) -> None:
+    answer = alice_client.post(f"/api/tasks/{task.pk}/dataset/export?format=COCO 1.0")
+    url = finished(alice_client, answer.json()["rq_id"])["result_url"]
+    key = models.Exchange.objects.get().pk.hex
+    assert key in url
+    unknown = alice_client.get(url.replace(key, "latest"))
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "The export was not found.")
+
+
+def test_annotations_of_a_task_without_frames_are_neither_exported_nor_imported(
+    alice_client: Client, alice: User
+) -> None:
+    task = create_task(alice, "empty", ["car"])
+    exported = alice_client.post(f"/api/tasks/{task.pk}/dataset/export?format=COCO 1.0")
+    assert (exported.status_code, exported.json()["code"]) == (409, "state_conflict")
+    imported = alice_client.post(
+        f"/api/tasks/{task.pk}/annotations?format=COCO 1.0",
+        {"annotation_file": SimpleUploadedFile("coco.json", b"{}")},
+    )
+    assert imported.status_code == 409
+    assert f"task #{task.pk} has no frames yet" in imported.json()["message"]
+    assert not models.Exchange.objects.exists()
+
+
+def test_archive_without_annotations_is_named_in_the_error(
+    alice_client: Client, task: models.Task
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("labels.txt", "car")
+    answer = alice_client.post(
+        f"/api/tasks/{task.pk}/annotations?format=COCO 1.0",
+        {"annotation_file": SimpleUploadedFile("coco.zip", buffer.getvalue())},
+    )
+    request = finished(alice_client, answer.json()["rq_id"])
+    assert (request["status"], request["message"]) == (
+        "failed",
+        "archive 'coco.zip' has no JSON file",
+    )
 
 
 @pytest.mark.parametrize(

@@ -424,3 +424,21 @@ def test_list_of_tasks_counts_their_jobs_without_reading_them(
         (found,) = client.get("/api/tasks").json()["results"]
     assert dict(read) == {}
     assert (found["jobs"]["count"], found["jobs"]["completed"]) == (len(jobs), 1)
+
+
+def test_sublabel_is_not_deleted_without_its_skeleton(client: Client, task: models.Task) -> None:
+    head = models.Label.objects.get(parent__task=task, name="head")
+    refused = client.delete(f"/api/labels/{head.pk}")
+    assert refused.status_code == 400
+    assert refused.json() == {"id": ["A sublabel is deleted only with its skeleton."]}
+    assert models.Label.objects.filter(pk=head.pk).exists()
+
+
+def test_task_whose_segments_would_overlap_wholly_is_refused(client: Client) -> None:
+    body = {"name": "new", "labels": [{"name": "car"}], "segment_size": 10, "overlap": 10}
+    refused = client.post("/api/tasks", json.dumps(body), content_type="application/json")
+    assert (refused.status_code, refused.json()) == (
+        400,
+        {"overlap": ["Must be less than segment_size."]},
+    )
+    assert not models.Task.objects.filter(name="new").exists()
