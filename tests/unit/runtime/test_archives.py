@@ -123,11 +123,12 @@ def test_archive_with_links_or_paths_out_of_its_folder_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("limit", ["MAX_ENTRIES", "MAX_UNPACKED"])
+@pytest.mark.parametrize(("most_entries", "most_bytes"), [(1, 100), (10, 9)])
 def test_archive_that_is_too_large_when_unpacked_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_entries: int, most_bytes: int
 ) -> None:
-    monkeypatch.setattr(archives, limit, 1)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", most_entries)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", most_bytes)
     entries = [(zipfile.ZipInfo(name), b"x = 1") for name in ("a.py", "b.py")]
     with pytest.raises(BadRequest, match="too large: 2 files, 10 bytes unpacked"):
         archives.unpack(zipped(*entries), tmp_path)
