@@ -32,9 +32,7 @@ def answer_match(body: dict[str, Any], embed: Embed, *, default_threshold: float
     if max_distance < 0:
         raise BadInput(f"'max_distance' is {max_distance:g}; send a number of at least 0")
     threshold = read_threshold(body, default_threshold)
-    image0, image1 = (
-        decode_image(body.get(name), field=name, read_only=True) for name in ("image0", "image1")
-    )
+    image0, image1 = (decode_image(body.get(name), field=name) for name in ("image0", "image1"))
     boxes0, boxes1 = read_boxes(body, "boxes0"), read_boxes(body, "boxes1")
     possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
     distances = distances_where_possible(

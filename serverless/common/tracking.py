@@ -104,7 +104,7 @@ def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
     for number, each in enumerate(encoded):
         try:
             field = f"images[{number}]" if is_clip else "image"
-            image = decode_image(each, field=field, read_only=True)
+            image = decode_image(each, field=field)
         except BadInput as error:
             if not is_clip or (starts and number == 0):
                 raise
@@ -141,10 +141,11 @@ def _first_targets(
             unknown.append(number)
     if unknown:
         raise StateUnknown(unknown)
-    targets = {
-        **dict(zip(started, tracker.start(image, list(started.values())), strict=True)),
-        **dict(zip(followed, tracker.follow(image, list(followed.values())), strict=True)),
-    }
+    targets: dict[int, Target] = {}
+    if started:
+        targets |= zip(started, tracker.start(image, list(started.values())), strict=True)
+    if followed:
+        targets |= zip(followed, tracker.follow(image, list(followed.values())), strict=True)
     return [targets[number] for number in range(len(pairs))]
 
 

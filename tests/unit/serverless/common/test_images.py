@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import struct
+import sys
 import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
+from common import images
 from common.errors import BadInput
 from common.images import crop, decode_image, encode_png, grey, mean_colour, resize
 from PIL import Image, ImageOps
@@ -17,6 +21,11 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pixels_of_pillow(sent: str) -> np.ndarray:
+    """Return the RGB pixels of an image file that Pillow decodes."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(sent))).convert("RGB"))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +69,104 @@ def test_an_image_is_rotated_as_pillow_rotates_it(kind: str, orientation: int) -
     with Image.open(io.BytesIO(base64.b64decode(sent))) as picture:
         expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     assert (decode_image(sent) == expected).all()
+
+
+NOISE = Image.fromarray(np.random.default_rng(3).integers(0, 255, (37, 53, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 90}, {"quality": 30, "subsampling": 0}, {"progressive": True, "subsampling": 1}],
+)
+def test_jpeg_has_the_pixels_that_pillow_decodes(mode: str, options: dict[str, Any]) -> None:
+    sent = encoded(NOISE.convert(mode), "JPEG", **options)
+    assert (decode_image(sent) == pixels_of_pillow(sent)).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"compress_level": 0}),
+        ("RGB", {"transparency": (1, 2, 3)}),
+        ("RGBA", {}),
+        ("L", {}),
+        ("L", {"transparency": 4}),
+        ("LA", {}),
+        ("P", {}),
+        ("1", {}),
+    ],
+)
+def test_png_has_the_pixels_that_pillow_decodes(mode: str, options: dict[str, Any]) -> None:
+    sent = encoded(NOISE.convert(mode), **options)
+    assert (decode_image(sent) == pixels_of_pillow(sent)).all()
+
+
+def test_first_image_of_an_animated_png_is_decoded() -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    sent = encoded(frames[0], save_all=True, append_images=frames[1:])
+    assert (decode_image(sent) == [255, 0, 0]).all()
+
+
+def test_png_without_its_last_chunk_is_decoded() -> None:
+    """OpenCV refuses such a file, Pillow reads it."""
+    whole = base64.b64decode(encoded(NOISE))
+    image = decode_image(base64.b64encode(whole[:-12]).decode())
+    assert (image == np.asarray(NOISE)).all()
+
+
+ORIENTATION_IN_XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf='
+    '"http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def orientation_chunks() -> dict[str, bytes]:
+    """Return the chunks that hold orientation 6 of a PNG file."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    notes = exif.tobytes()
+    profile = f"\nexif\n{len(notes):8d}\n{notes.hex()}\n".encode()
+    return {
+        "eXIf": png_chunk(b"eXIf", notes.removeprefix(b"Exif\0\0")),
+        "text": png_chunk(b"tEXt", b"Raw profile type exif\0" + profile),
+        "compressed text": png_chunk(
+            b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile)
+        ),
+        "XMP": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + ORIENTATION_IN_XMP.encode()),
+    }
+
+
+@pytest.mark.parametrize("place", [33, -12])  # after the header, before the last chunk
+@pytest.mark.parametrize("kind", ["eXIf", "text", "compressed text", "XMP"])
+def test_png_is_rotated_wherever_its_orientation_stands(kind: str, place: int) -> None:
+    whole = base64.b64decode(encoded(NOISE))
+    turned = base64.b64encode(whole[:place] + orientation_chunks()[kind] + whole[place:]).decode()
+    assert (decode_image(turned) == np.rot90(np.asarray(NOISE), -1)).all()
+
+
+def test_jpeg_is_rotated_by_the_orientation_of_its_xmp_data() -> None:
+    sent = encoded(NOISE, "JPEG", xmp=ORIENTATION_IN_XMP.encode())
+    assert (decode_image(sent) == np.rot90(pixels_of_pillow(sent), -1)).all()
+
+
+def test_images_are_decoded_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions that need no OpenCV are deployed without it."""
+    monkeypatch.setitem(sys.modules, "cv2", None)  # `import cv2` raises ImportError
+    spec = importlib.util.spec_from_file_location("images_without_opencv", images.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (module.decode_image(encoded(NOISE)) == np.asarray(NOISE)).all()
 
 
 def jpeg_with_notes(*entries: bytes) -> str:
@@ -137,14 +244,9 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
 
 def header_alone(width: int, height: int) -> str:
     """Return a PNG file that promises a size and has no pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checked = kind + content
-        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return base64.b64encode(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b""))
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", size) + png_chunk(b"IDAT", zlib.compress(b""))
     ).decode()
 
 
@@ -195,6 +297,14 @@ def test_crop_of_whole_pixels_is_exact() -> None:
         (-40.0, -40.0, -1.0, -1.0),
         (60.0, 0.0, 80.0, 45.0),  # touching it
         (12.0, 12.0, 12.0, 40.0),  # without width
+        # Whole pixels, smaller than the box: these take another way.
+        (3.0, 4.0, 58.0, 44.0),
+        (10.0, 8.0, 42.0, 32.0),  # on the image's own pixels in one direction
+        (-7.0, -3.0, 40.0, 30.0),
+        (30.0, 20.0, 75.0, 60.0),
+        (-500.0, -300.0, 700.0, 500.0),
+        (-5000.0, 10.0, 7000.0, 500.0),  # too many pixels to copy them
+        (60.0, 0.0, 90.0, 45.0),
     ],
 )
 def test_crop_equals_that_of_the_padded_picture_at_any_position(

@@ -65,6 +65,27 @@ def test_started_and_followed_objects_are_answered_in_the_order_sent() -> None:
     assert answer["shapes"] == [rectangle(10, 0, 30, 20), rectangle(40, 5, 60, 20)]
 
 
+class BusyTracker(ShiftingTracker):
+    """A tracker that refuses to start or to follow nothing: either would read the whole image."""
+
+    def start(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        assert boxes
+        return super().start(image, boxes)
+
+    def follow(self, image: np.ndarray, targets: Sequence[np.ndarray]) -> list[np.ndarray]:
+        assert targets
+        return super().follow(image, targets)
+
+
+@pytest.mark.parametrize(
+    "body", [{"shapes": [[0, 0, 20, 20]]}, {"states": [{"version": 7, "box": [0, 0, 20, 20]}]}]
+)
+def test_a_call_that_starts_or_follows_nothing_does_not_ask_the_tracker_to(
+    body: dict[str, Any],
+) -> None:
+    assert len(track({"image": IMAGE, **body}, BusyTracker())["states"]) == 1
+
+
 def test_box_beyond_the_image_is_clipped_in_the_shape_and_kept_in_the_state() -> None:
     answer = call(states=[{"version": 7, "box": [60, 40, 90, 70]}])
     assert answer["shapes"] == [rectangle(70, 40, 80, 60)]
