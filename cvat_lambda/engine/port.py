@@ -256,10 +256,17 @@ class Engine(Protocol):
         """
 
     def frames(
-        self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
+        self,
+        task_id: int,
+        numbers: Sequence[int],
+        *,
+        job_id: int | None = None,
+        max_bmp_bytes: int = 0,
     ) -> Iterator[Frame | UnreadableFrame]:
         """Yield frames in the given ascending order; each chunk or video frame is decoded once.
 
+        A frame that the engine encodes may be a BMP file if that has at most ``max_bmp_bytes``: it
+        is larger than a PNG file, and encoded and decoded in a fraction of the time.
         One thread uses the iterator, and closes it with ``close()`` before it ends. Raise
         EngineUnavailable if the storage does not answer.
         """

@@ -25,6 +25,11 @@ _ROWS_AT_ONCE: Final = 64
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
+def bmp_bytes(width: int, height: int) -> int:
+    """Return the size of an RGB image as a BMP file."""
+    return 54 + (3 * width + 3) // 4 * 4 * height
+
+
 def is_deep(image: Image.Image) -> bool:
     """Tell whether a grey image has more than eight bits a pixel."""
     return image.mode in _DEEP_MODES

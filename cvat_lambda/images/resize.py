@@ -91,7 +91,7 @@ def _resize(
     has = Image.MIME.get(image.format or "", "")
     too_large = max_side is not None and max(image.size) > max_side
     unknown_type = bool(limits.accepts) and has not in limits.accepts
-    too_heavy = JPEG in limits.accepts and len(data) > _max_image_bytes(limits)
+    too_heavy = JPEG in limits.accepts and len(data) > max_image_bytes(limits)
     if not (too_large or unknown_type or too_heavy or is_deep(image)):
         return ResizedImage(data=data)
     target = _target(has, limits, to_jpeg=unknown_type or too_heavy)
@@ -99,19 +99,19 @@ def _resize(
     exif = image.info.get("exif")  # holds the orientation, which must not get lost
     if max_side is None or not too_large:
         sent = _to_plain_mode(image, target)
-        return ResizedImage(data=_encode(sent, target, exif, _max_image_bytes(limits)))
+        return ResizedImage(data=_encode(sent, target, exif, max_image_bytes(limits)))
     image.draft(None, (max_side, max_side))  # a JPEG is decoded near its new size
     ratio = max_side / max(width, height)
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     plain = _to_plain_mode(image, target)
     sent = plain.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     return ResizedImage(
-        data=_encode(sent, target, exif, _max_image_bytes(limits)),
+        data=_encode(sent, target, exif, max_image_bytes(limits)),
         placement=Placement(scale=(sent.width / width, sent.height / height), size=sent.size),
     )
 
 
-def _max_image_bytes(limits: ImageLimits) -> int:
+def max_image_bytes(limits: ImageLimits) -> int:
     """Return the largest size in bytes of an image whose base64 fits into a body."""
     return max(1, (limits.max_body_bytes - _OTHER_FIELDS_BYTES) * 3 // 4)
 

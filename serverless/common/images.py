@@ -29,10 +29,10 @@ DEFAULT_MAX_PIXELS = 100_000_000
 # Pillow reads dozens of formats, some of them by starting other programs: only these are allowed.
 # Of a GIF the first image is taken.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-# OpenCV decodes these files a quarter faster, to the same pixels.
-_OPENCV_FORMATS, _OPENCV_MODES = ("JPEG", "PNG"), ("RGB", "L")
+_OPENCV_MODES = ("RGB", "L")  # of files that OpenCV decodes in less time, to the same pixels
 # The beginnings of the chunks of a PNG file in which Pillow finds an orientation or more images.
 _PNG_EXTRAS = (b"acTL", b"eXIf", b"iTXtXML:com.adobe.xmp", b"tEXtRaw profile", b"zTXtRaw profile")
+_PLAIN_BMP = b"\x28\0\0\0\x18\0"  # a header of 40 bytes, 24 bits a pixel
 _MAX_COPIED = 2**20  # pixels of a box that `crop` may copy
 _ORIENTATION = 0x0112  # the EXIF tag
 # EXIF orientation -> the operation that turns the image upright (EXIF 2.32, table 4.6.4).
@@ -201,10 +201,15 @@ def _decode_file(content: bytes, field: str, limit: int) -> NDArray[np.uint8]:
 
 def _decode_with_opencv(content: bytes, picture: Image.Image) -> NDArray[np.uint8] | None:
     """Return the pixels of a file that Pillow opened, or None if Pillow has to decode it."""
-    if cv2 is None or picture.format not in _OPENCV_FORMATS or picture.mode not in _OPENCV_MODES:
+    if cv2 is None or picture.mode not in _OPENCV_MODES:
         return None
-    is_png = picture.format == "PNG"
-    if _may_be_turned(content) if is_png else _orientation(picture) in _UPRIGHT:
+    if picture.format == "JPEG":
+        is_plain = _orientation(picture) not in _UPRIGHT
+    elif picture.format == "PNG":
+        is_plain = _is_plain_png(content)
+    else:
+        is_plain = picture.format == "BMP" and content[14:18] + content[28:30] == _PLAIN_BMP
+    if not is_plain:
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -214,17 +219,17 @@ def _decode_with_opencv(content: bytes, picture: Image.Image) -> NDArray[np.uint
     return None if decoded is None else np.asarray(decoded, np.uint8)
 
 
-def _may_be_turned(png: bytes) -> bool:
-    """Return whether a PNG file may have an orientation, or several images.
+def _is_plain_png(content: bytes) -> bool:
+    """Return whether a PNG file has no orientation and only one image.
 
     Pillow decodes the whole file before it knows, because these notes may stand at its end.
     """
     place = 8  # after the signature
-    while place + 8 <= len(png):
-        if png.startswith(_PNG_EXTRAS, place + 4):
-            return True
-        place += 12 + int.from_bytes(png[place : place + 4], "big")
-    return False
+    while place + 8 <= len(content):
+        if content.startswith(_PNG_EXTRAS, place + 4):
+            return False
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return True
 
 
 @contextmanager

@@ -78,9 +78,14 @@ class CvatEngine:
         return frames.frame_key(task_id, number)
 
     def frames(
-        self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
+        self,
+        task_id: int,
+        numbers: Sequence[int],
+        *,
+        job_id: int | None = None,
+        max_bmp_bytes: int = 0,
     ) -> Iterator[Frame | UnreadableFrame]:
-        """Yield frames in ascending order. Each file or chunk is read once."""
+        """Yield frames in ascending order. Each file or chunk is read once; none is encoded."""
         return frames.read_frames(task_id, numbers, job_id=job_id)
 
     def annotations(

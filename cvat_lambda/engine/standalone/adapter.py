@@ -133,10 +133,15 @@ class StandaloneEngine:
         return f"{data.fingerprint}:{data.start_frame + number * data.step}"
 
     def frames(
-        self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
+        self,
+        task_id: int,
+        numbers: Sequence[int],
+        *,
+        job_id: int | None = None,
+        max_bmp_bytes: int = 0,
     ) -> Iterator[Frame | UnreadableFrame]:
         """Yield frames in ascending order; each video frame is decoded once."""
-        return reader.read_frames(task_id, numbers)
+        return reader.read_frames(task_id, numbers, max_bmp_bytes=max_bmp_bytes)
 
     def annotations(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Engine, Frame, Task, UnreadableFrame
@@ -12,11 +13,15 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.cancel import CancelToken
+from cvat_lambda.images.encode import BMP
+from cvat_lambda.images.resize import max_image_bytes
 from cvat_lambda.requests.run.lease import Lease
 from cvat_lambda.requests.run.results import Version
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from cvat_lambda.requests.store.params import Params
+
+MAX_BMP_BYTES: Final = 8 * 2**20  # of a frame of 2.8 megapixels; frames wait in memory
 
 
 class FunctionRedeployed(FunctionError):
@@ -62,7 +67,12 @@ class ShardRun:
         Agents read the images themselves. Raise EngineUnavailable.
         """
         if not self.spec.is_native:
-            return self.engine.frames(self.task.id, numbers, job_id=self.shard.job_id)
+            return self.engine.frames(
+                self.task.id,
+                numbers,
+                job_id=self.shard.job_id,
+                max_bmp_bytes=max_bmp_bytes(self.spec),
+            )
         return self._without_images(numbers)
 
     def _without_images(self, numbers: Sequence[int]) -> Iterator[Frame]:
@@ -106,6 +116,13 @@ class ShardRun:
             for attribute in label.attributes
             if attribute.mutable and attribute.id is not None
         )
+
+
+def max_bmp_bytes(spec: FunctionSpec) -> int:
+    """Return the size of the largest BMP file to send a function; 0: it takes none as bytes."""
+    if spec.binary and BMP in spec.accepts:
+        return min(MAX_BMP_BYTES, max_image_bytes(spec))
+    return 0
 
 
 def replaced_label_ids(spec: FunctionSpec, params: Params, task: Task) -> frozenset[int] | None:

@@ -23,8 +23,9 @@ from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.retry import background_policy
+from cvat_lambda.images.encode import BMP
 from cvat_lambda.images.resize import resize
-from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.run.shard_context import ShardRun, max_bmp_bytes
 from cvat_lambda.requests.run.track_objects import SeenShape, TrackedObject, box_of
 from cvat_lambda.requests.run.track_step import frame_size, read_frame
 from cvat_lambda.requests.store.tracking import MAX_OBJECTS, StartDetector
@@ -99,7 +100,8 @@ class PeriodicDetector:
                 roi=None,
             )
             return encode_payload(fields), WHOLE_FRAME
-        if not frame.data:  # the tracker is native, so the run has read no image
+        is_for_tracker = frame.mime == BMP and len(frame.data) > max_bmp_bytes(self._spec)
+        if not frame.data or is_for_tracker:  # a native tracker gets no image
             frame = read_frame(self._run, frame.number)
         image = resize(frame.data, self._spec)
         fields = {} if threshold is None else {"threshold": threshold}

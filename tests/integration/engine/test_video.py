@@ -17,6 +17,7 @@ from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
 from cvat_lambda.engine.standalone.tasks import add_frames, create_task
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, InvalidRequest
+from cvat_lambda.images.encode import bmp_bytes
 from tests.integration.engine.videos import make_video, number_of
 
 FORMATS = [
@@ -54,6 +55,17 @@ def test_selected_near_and_far_frames_are_the_right_ones(alice: User, video: Pat
     wanted = [0, 3, 4, 9, 10, 11, 19, 28, 29]
     found = numbers(StandaloneEngine().frames(task.pk, wanted))
     assert found == [(number, number) for number in wanted]
+
+
+@pytest.mark.parametrize(("missing_bytes", "mime"), [(0, "image/bmp"), (1, "image/png")])
+def test_frames_are_bmp_files_if_these_fit(
+    alice: User, video: Path, missing_bytes: int, mime: str
+) -> None:
+    task = create_task(alice, "video", [], [video])
+    most = bmp_bytes(64, 48) - missing_bytes
+    frames = list(StandaloneEngine().frames(task.pk, range(3), max_bmp_bytes=most))
+    assert numbers(frames) == [(0, 0), (1, 1), (2, 2)]
+    assert [frame.mime for frame in frames if isinstance(frame, Frame)] == [mime] * 3
 
 
 @pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 25, 29])

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from cvat_lambda.gateway.payload import BINARY_TYPE, decode_binary
 from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
 Behaviour = Callable[[dict[str, Any]], Any]
@@ -30,7 +31,8 @@ class FunctionServer:
     at_once: int = 0
 
     def answer(self, request: HttpRequest) -> Reply:
-        payload = request.json()
+        is_binary = request.headers["content-type"] == BINARY_TYPE
+        payload = decode_binary(request.body) if is_binary else request.json()
         with self.lock:
             self.payloads.append(
                 {key: value for key, value in payload.items() if not key.startswith("image")}
@@ -48,9 +50,14 @@ class FunctionServer:
 
 def frame_of(payload: dict[str, Any], key: str = "image") -> int:
     """Return the frame number of a payload's image, which its colour encodes."""
-    image = Image.open(io.BytesIO(base64.b64decode(payload[key])))
-    red, green, _ = image.convert("RGB").tobytes()[:3]
+    red, green, _ = image_of(payload, key).convert("RGB").tobytes()[:3]
     return red + 256 * green
+
+
+def image_of(payload: dict[str, Any], key: str = "image") -> Image.Image:
+    """Return an image of a payload, which is base64 text, or the bytes of a binary body."""
+    data = payload[key]
+    return Image.open(io.BytesIO(data if isinstance(data, bytes) else base64.b64decode(data)))
 
 
 def rectangle_of(frame: int, *, label: str = "car", score: float = 0.75) -> list[dict[str, Any]]:

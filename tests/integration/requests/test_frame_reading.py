@@ -12,11 +12,12 @@ from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.store.tracking import StartDetector, Tracking
 from tests.audit_hooks import OBSTACLE, add_hook
 from tests.integration.engine.videos import make_video
 
-from .conftest import CAR, MakeTask, Start, run
-from .function_server import FunctionServer
+from .conftest import CAR, MakeTask, Start, run, store_function
+from .function_server import FunctionServer, function_server, image_of
 
 _listeners: list[list[Path]] = []
 
@@ -113,6 +114,69 @@ def test_a_request_decodes_each_frame_of_a_video_once(
     request = run(start(task_id=task.pk))
     assert request.done == 60
     assert [video.decoded for video in videos] == [60]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "format_"),
+    [
+        ({"binary": "true", "accepts": "image/jpeg,image/png,image/bmp"}, "BMP"),
+        ({"binary": "true", "accepts": "image/jpeg,image/png"}, "PNG"),
+        ({"binary": "true"}, "PNG"),
+        ({"accepts": "image/jpeg,image/png,image/bmp"}, "PNG"),  # base64 adds a third
+    ],
+)
+def test_frames_of_a_video_are_sent_as_bmp_to_a_function_that_takes_its_bytes(
+    transactional_db: None,
+    function: FunctionServer,
+    start: Start,
+    alice: User,
+    tmp_path: Path,
+    annotations: dict[str, Any],
+    format_: str,
+) -> None:
+    sent: list[str | None] = []
+
+    def behave(payload: dict[str, Any]) -> list[Any]:
+        sent.append(image_of(payload).format)
+        return []
+
+    function.behave = behave
+    store_function(function.url, **annotations)
+    task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=4)])
+    assert run(start(task_id=task.pk)).done == 4
+    assert sent == [format_] * 4
+
+
+def test_detector_of_a_track_request_gets_no_bmp_files_if_only_the_tracker_takes_them(
+    transactional_db: None, function: FunctionServer, start: Start, alice: User, tmp_path: Path
+) -> None:
+    """Otherwise they would become JPEG files, which lose details."""
+    to_tracker, to_detector = set(), set()
+    car = {"type": "rectangle", "points": [4, 4, 20, 20]}
+
+    def follow(payload: dict[str, Any]) -> Any:
+        to_tracker.add(image_of(payload).format)
+        count = len(payload["shapes"])
+        return {"shapes": [car] * count, "states": [{"seen": True}] * count}
+
+    def detect(payload: dict[str, Any]) -> Any:
+        to_detector.add(image_of(payload).format)
+        return [{"label": "car", "confidence": 0.9, **car}]
+
+    function.behave = follow
+    follower: dict[str, Any] = {
+        "supported_shape_types": "rectangle",
+        "accepts": "image/jpeg,image/png,image/bmp",
+    }
+    store_function(function.url, "tracker", kind="tracker", labels=[], binary="true", **follower)
+    task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=6)])
+    with function_server() as detector:
+        detector.behave = detect
+        store_function(detector.url, "detector", binary="true", accepts="image/jpeg,image/png")
+        tracking = Tracking(start=StartDetector(detector="detector", every=2))
+        request = run(start(task_id=task.pk, function_id="tracker", tracking=tracking))
+    assert request.done == 6
+    assert (to_tracker, to_detector) == ({"BMP"}, {"PNG"})
 
 
 def test_request_on_the_last_frames_of_a_video_does_not_decode_the_first(

@@ -15,6 +15,7 @@ from cvat_lambda.engine.standalone.media import images, storage
 from cvat_lambda.engine.standalone.media.video import VideoReader
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, FrameUnreadable, TaskNotFound
 from cvat_lambda.images.decode import DECODE_ERRORS
+from cvat_lambda.images.encode import BMP, PNG, bmp_bytes
 from cvat_lambda.prepared import PreparedQuery
 
 _BROWSER_TYPES = ("image/jpeg", "image/png", "image/webp")
@@ -111,18 +112,33 @@ def _name_in_video(name: str, number: int) -> str:
     return f"{name}#{number}"
 
 
-def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
-    """Yield frames in ascending order. Raise TaskNotFound, EngineUnavailable."""
+def read_frames(
+    task_id: int, numbers: Sequence[int], *, max_bmp_bytes: int = 0
+) -> Iterator[Frame | UnreadableFrame]:
+    """Yield frames in ascending order. Raise TaskNotFound, EngineUnavailable.
+
+    Frames of a video are BMP files if these have at most ``max_bmp_bytes``, else PNG files.
+    """
     kind, _ = _kind_and_size(task_id)
     try:
         if kind == models.DataKind.VIDEO:
-            yield from _video_frames(task_id, numbers, images.encode_png, "image/png")
+            yield from _video_frames(task_id, numbers, *_lossless(task_id, max_bmp_bytes))
             return
         for start in range(0, len(numbers), FACTS_AT_ONCE):
             yield from _image_frames(task_id, numbers[start : start + FACTS_AT_ONCE])
     except EngineUnavailable:
         _kind_and_size(task_id)  # the task was deleted
         raise
+
+
+def _lossless(task_id: int, max_bmp_bytes: int) -> tuple[Encoder, str]:
+    """Return how to encode the frames of a video without loss, and the type of the files."""
+    if max_bmp_bytes:
+        videos = models.Video.objects.filter(data__task_id=task_id)
+        width, height = videos.values_list("width", "height").get()
+        if bmp_bytes(width, height) <= max_bmp_bytes:
+            return images.encode_bmp, BMP
+    return images.encode_png, PNG
 
 
 def read_compressed(

@@ -103,6 +103,19 @@ def test_png_has_the_pixels_that_pillow_decodes(mode: str, options: dict[str, An
     assert (decode_image(sent) == pixels_of_pillow(sent)).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
+def test_bmp_has_the_pixels_that_pillow_decodes(mode: str) -> None:
+    sent = encoded(NOISE.convert(mode), "BMP")
+    assert (decode_image(sent) == pixels_of_pillow(sent)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_image_without_its_last_rows_is_bad_input(kind: str) -> None:
+    whole = base64.b64decode(encoded(NOISE, kind))
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        decode_image(base64.b64encode(whole[: len(whole) * 3 // 4]).decode())
+
+
 def test_first_image_of_an_animated_png_is_decoded() -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     sent = encoded(frames[0], save_all=True, append_images=frames[1:])
