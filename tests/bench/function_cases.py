@@ -43,13 +43,13 @@ class Case:
         return f"{self.short}_{self.call.replace(',', '').replace(' ', '_')}"
 
 
-def encoded(name: str, *, jpeg: bool = False) -> str:
-    """Return a sample photograph's file in base64."""
+def encoded(name: str, *, kind: str = "PNG") -> str:
+    """Return a sample photograph as a file of a kind (PNG, JPEG, BMP) in base64."""
     path = IMAGES / f"{name}.png"
-    if not jpeg:
+    if kind == "PNG":
         return base64.b64encode(path.read_bytes()).decode()
     buffer = io.BytesIO()
-    Image.open(path).convert("RGB").save(buffer, "JPEG", quality=90)
+    Image.open(path).convert("RGB").save(buffer, kind, quality=90)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -89,22 +89,22 @@ def click_with_key(runtime: Runtime, name: str) -> Payload:
     return sent
 
 
-def step(runtime: Runtime, name: str, *, objects: int = 1, jpeg: bool = False) -> Payload:
+def step(runtime: Runtime, name: str, *, objects: int = 1, kind: str = "PNG") -> Payload:
     """Return a step of the tracker."""
     shapes = [
         {"type": "rectangle", "points": [181 + 7 * n, 58 + 7 * n, 270 + 7 * n, 178 + 7 * n]}
         for n in range(objects)
     ]
-    picture = encoded("astronaut", jpeg=jpeg)
+    picture = encoded("astronaut", kind=kind)
     body = {"image": picture, "shapes": shapes}
     states = runtime.call(name, body, timeout=CALL_TIMEOUT_S).json()["states"]
     return {"image": picture, "states": states}
 
 
-def matching(runtime: Runtime, name: str, *, jpeg: bool = False) -> Payload:
+def matching(runtime: Runtime, name: str, *, kind: str = "PNG") -> Payload:
     """Return a call of re-identification with eight boxes on each of two pictures."""
     boxes = [{"label_id": 1, "points": [40 * n, 60, 40 * n + 90, 240]} for n in range(8)]
-    picture = encoded("astronaut", jpeg=jpeg)
+    picture = encoded("astronaut", kind=kind)
     return {"image0": picture, "image1": picture, "boxes0": boxes, "boxes1": boxes}
 
 
@@ -143,16 +143,20 @@ CASES = (
     case("openvino-mobile-sam", "later click", later_click, PACKAGED),
     case("openvino-mobile-sam", "later click, key", click_with_key, PACKAGED),
     case("openvino-siamese-mobilenetv2", "step", step, PACKAGED),
-    case("openvino-siamese-mobilenetv2", "step, JPEG", partial(step, jpeg=True), PACKAGED),
+    case("openvino-siamese-mobilenetv2", "step, JPEG", partial(step, kind="JPEG"), PACKAGED),
+    case("openvino-siamese-mobilenetv2", "step, BMP", partial(step, kind="BMP"), PACKAGED),
     case(
         "openvino-siamese-mobilenetv2",
         "step of 4 objects, JPEG",
-        partial(step, objects=4, jpeg=True),
+        partial(step, objects=4, kind="JPEG"),
         PACKAGED,
     ),
     case("openvino-reid-mobilenetv2", "pair of frames", matching, PACKAGED),
     case(
-        "openvino-reid-mobilenetv2", "pair of frames, JPEG", partial(matching, jpeg=True), PACKAGED
+        "openvino-reid-mobilenetv2",
+        "pair of frames, JPEG",
+        partial(matching, kind="JPEG"),
+        PACKAGED,
     ),
     case("pth-facebookresearch-detectron2-retinanet-r101", "frame", detection, RANDOM),
     case("pth-mmpose-hrnet32", "frame with one person", detection, RANDOM),
