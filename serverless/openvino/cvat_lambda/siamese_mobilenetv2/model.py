@@ -151,7 +151,9 @@ class SiameseTracker(BoxTracker[Target]):
         packed = state.get("kernels")
         if not isinstance(packed, list) or len(packed) != len(CHANNELS):
             raise BadInput(f"'{name}.kernels' is not a list of {len(CHANNELS)} arrays")
-        kernels = [unpack_array(each, name=f"{name}.kernels") for each in packed]
+        kernels = [
+            unpack_array(each, name=f"{name}.kernels").astype(np.float32) for each in packed
+        ]
         for kernel, channels, cells in zip(kernels, CHANNELS, MAX_CELLS, strict=True):
             fits = kernel.ndim == 3 and kernel.shape[0] == channels and kernel.size > 0
             if not fits or max(kernel.shape[1:]) > cells or not np.isfinite(kernel).all():
@@ -159,7 +161,7 @@ class SiameseTracker(BoxTracker[Target]):
         red, green, blue = fill.tolist()
         return Target(
             box=box,
-            kernels=tuple(kernel.astype(np.float32) for kernel in kernels),
+            kernels=tuple(kernels),
             fill=(red, green, blue),
         )
 
@@ -228,7 +230,7 @@ def respond(features: Sequence[Floats], kernels: Sequence[Floats]) -> NDArray[np
         _resampled(correlate(layer, kernel), kernel, stride)
         for layer, kernel, stride in zip(features, kernels, STRIDES, strict=True)
     ]
-    return np.asarray(np.mean(maps, axis=0))
+    return np.asarray(sum(maps) / len(maps))
 
 
 def _square(box: Floats, side: float) -> Square:
@@ -312,7 +314,7 @@ def _displaced(
 ) -> tuple[Target, bool]:
     """Return the target at the best place in its square, and whether it is seen there."""
     response = respond(features, target.kernels)
-    preferred = response * (1 - WINDOW) + _WINDOW * (WINDOW / 2)
+    preferred = response * (1 - WINDOW) + _PREFERENCE
     row, column = map(int, np.unravel_index(int(preferred.argmax()), preferred.shape))
     if response[row, column] < LOST:
         box = _inside(target.centre, target.size, image)  # a frame may be smaller than the last
@@ -369,4 +371,4 @@ def _hann() -> NDArray[Any]:
     return np.outer(line, line)
 
 
-_WINDOW = _hann()
+_PREFERENCE = _hann() * (WINDOW / 2)
