@@ -18,7 +18,7 @@ from common.errors import BadInput
 
 try:
     import cv2
-except ImportError:  # an environment without OpenCV: Pillow decodes every file
+except ImportError:  # optional: Pillow decodes every file
     cv2 = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def _shrink(
     The image is continued beyond its border. None is returned if the whole box lies outside.
     It takes a third of the time of `_transform`.
     """
+    import cv2  # not optional for functions that cut
+
     left, top, right, bottom = box
     height, width = image.shape[:2]
     part = image[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
@@ -150,6 +152,8 @@ def _transform(
     image: NDArray[np.uint8], box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> NDArray[np.uint8] | None:
     """Cut any box as `_shrink` does, smaller or larger than ``size``."""
+    import cv2  # not optional for functions that cut
+
     # OpenCV limits the sides of its source, so it gets only the part under the box. One pixel on
     # each side of the box takes part in the interpolation.
     left, top = (max(0, math.floor(min(ends)) - 1) for ends in (box[0::2], box[1::2]))

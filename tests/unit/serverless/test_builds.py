@@ -56,7 +56,8 @@ class Imports:
 
     Of a module of `common`, what is imported when it is loaded counts, and what is imported late
     inside the functions and classes of it that are used: OpenVINO, for one, is needed by
-    `OpenVinoNetwork` and not by `threads`, its neighbour.
+    `OpenVinoNetwork` and not by `threads`, its neighbour. What a ``try`` imports that handles
+    ImportError is optional.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -136,8 +137,12 @@ def _at_run_time(tree: ast.AST) -> Iterator[Any]:
     if isinstance(tree, ast.If) and getattr(tree.test, "id", "") == "TYPE_CHECKING":
         return
     yield tree
+    is_optional = isinstance(tree, ast.Try) and any(
+        getattr(handler.type, "id", "") == "ImportError" for handler in tree.handlers
+    )
     for child in ast.iter_child_nodes(tree):
-        yield from _at_run_time(child)
+        if not (is_optional and isinstance(child, (ast.Import, ast.ImportFrom))):
+            yield from _at_run_time(child)
 
 
 def _is_late_import(node: ast.AST) -> bool:

@@ -151,9 +151,7 @@ class SiameseTracker(BoxTracker[Target]):
         packed = state.get("kernels")
         if not isinstance(packed, list) or len(packed) != len(CHANNELS):
             raise BadInput(f"'{name}.kernels' is not a list of {len(CHANNELS)} arrays")
-        kernels = [
-            unpack_array(each, name=f"{name}.kernels").astype(np.float32) for each in packed
-        ]
+        kernels = [unpack_array(each, name=f"{name}.kernels").astype(np.float32) for each in packed]
         for kernel, channels, cells in zip(kernels, CHANNELS, MAX_CELLS, strict=True):
             fits = kernel.ndim == 3 and kernel.shape[0] == channels and kernel.size > 0
             if not fits or max(kernel.shape[1:]) > cells or not np.isfinite(kernel).all():
