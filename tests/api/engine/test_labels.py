@@ -271,7 +271,7 @@ def test_list_can_be_sorted_by_every_documented_name(client: Client, task: model
     names = {
         "tasks": "id,name,owner,assignee,subset,project_id,created_date,updated_date",
         "jobs": "id,task_id,project_id,type,state,stage,assignee,created_date,updated_date",
-        "labels": "id,name,type",
+        "labels": "id,name,type,color",
         "projects": "id,name,owner,assignee,created_date,updated_date",
         "requests": "created_date,status",
     }
@@ -279,6 +279,15 @@ def test_list_can_be_sorted_by_every_documented_name(client: Client, task: model
         for name in sort.split(","):
             for word in (name, f"-{name}"):
                 assert client.get(f"/api/{path}", {"sort": word}).status_code == 200, (path, word)
+
+
+def test_labels_are_sorted_by_color(client: Client, alice: User) -> None:
+    colors = {"sky": "#0000ff", "grass": "#00ff00", "car": "#ff0000", "road": "#00ff00"}
+    labels = [{"name": name, "color": color} for name, color in colors.items()]
+    task = create_task(alice, "street", labels)
+    query = {"task_id": task.pk, "sort": "-color,name"}
+    found = client.get("/api/labels", query).json()["results"]
+    assert [label["name"] for label in found] == ["car", "grass", "road", "sky"]
 
 
 def test_list_of_many_tasks_takes_as_many_queries_as_of_few(

@@ -179,7 +179,7 @@ class LabelViewSet(
     serializer_class = LabelRead
     pagination_class = Pages
     filter_backends = (Sorting,)
-    sort_fields = {"id": "pk", "name": "name", "type": "type"}
+    sort_fields = {"id": "pk", "name": "name", "type": "type", "color": "color"}
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> Any:
