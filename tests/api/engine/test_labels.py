@@ -378,6 +378,10 @@ def test_access_token_command_creates_a_valid_token(
     assert expired.status_code == 401
     with pytest.raises(CommandError, match="'nobody' was not found"):
         call_command("access_token", "nobody")
+    for days in ("0", "36501"):
+        with pytest.raises(CommandError, match="--days must be from 1 to 36500"):
+            call_command("access_token", "alice", "--days", days)
+    assert models.AccessToken.objects.count() == 1
 
 
 @pytest.mark.parametrize("table", ["project", "task", "job", "label", "datarequest", "accesstoken"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -128,6 +129,11 @@ def test_prune_keeps_the_annotations_that_an_undo_would_restore(
     rows = Provenance.objects.filter(request=made)
     assert set(rows.values_list("object_id", flat=True)) == ids
     assert len(ids) == 2
+
+
+def test_prune_command_refuses_a_negative_number_of_days(db: None) -> None:
+    with pytest.raises(CommandError, match="--days takes 0 or more"):
+        call_command("prune_requests", "--days=-1")
 
 
 def test_prune_command_prints_what_it_deleted(

@@ -17,6 +17,7 @@ import django_rq
 import psutil
 import pytest
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -364,6 +365,11 @@ def test_request_whose_shards_all_ended_is_ended_by_recovery(
     assert recover() == Recovered(ended=1)
     request.refresh_from_db()
     assert request.status == "finished"
+
+
+def test_recover_command_refuses_an_interval_of_zero_seconds(db: None) -> None:
+    with pytest.raises(CommandError, match="--loop takes a number of seconds above 0"):
+        call_command("recover_requests", "--loop", "0")
 
 
 def test_recover_command_prints_what_it_found(
