@@ -285,7 +285,7 @@ def test_labels_are_sorted_by_color(client: Client, alice: User) -> None:
     colors = {"sky": "#0000ff", "grass": "#00ff00", "car": "#ff0000", "road": "#00ff00"}
     labels = [{"name": name, "color": color} for name, color in colors.items()]
     task = create_task(alice, "street", labels)
-    query = {"task_id": task.pk, "sort": "-color,name"}
+    query = {"task_id": str(task.pk), "sort": "-color,name"}
     found = client.get("/api/labels", query).json()["results"]
     assert [label["name"] for label in found] == ["car", "grass", "road", "sky"]
 
