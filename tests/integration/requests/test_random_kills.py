@@ -59,6 +59,7 @@ KILLS = ("job", "whole_worker")
 HELPER_KILLS = ("helper", *KILLS)  # of each request with helper processes, in a random order
 FRAMES_WITH_HELPERS = 900  # enough to divide what is left after each kill
 HELPER_REQUESTS = -(-int(os.environ.get("CVAT_LAMBDA_TEST_FAULTS", "3")) // len(HELPER_KILLS))
+NEVER = 10**9  # as the number of outcomes at which to pause
 FRAMES_BEFORE_KILL = 60  # are written at most between the choice of a process and its end
 BOUND_S = 300.0 + 15.0 * FAULTS
 
@@ -301,7 +302,7 @@ def disturb_helpers(world: World, kinds: list[str], dice: random.Random, limit: 
             time.sleep(dice.uniform(0.0, 0.3))
             if world.break_something(left[0]):
                 del left[0]
-            write_limit(limit, 0 if left else FRAMES_WITH_HELPERS + 1)
+            write_limit(limit, 0 if left else NEVER)
         look_again(request)
     assert world.broken == kinds
 
