@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
@@ -207,3 +208,31 @@ def test_private_functions_of_others_are_on_no_form_and_in_no_workbench(
     assert client.get("/start/functions?search=secret").json()["functions"] == []
     assert client.get("/start/functions/secret-finder").status_code == 404
     assert ids_of(client_for(bob).get("/start/functions").json()) == ["secret-finder"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "sentence"),
+    [
+        ("task=street", 404, "is not the number of a task"),
+        ("task=-1", 404, "is not the number of a task"),
+        ("task=1234567890123456789", 404, "is not the number of a task"),
+        ("job=one", 404, "is not the number of a job"),
+        ("tasks=1&tasks=two", 404, "is not the number of a task"),
+        ("&".join(f"tasks={number}" for number in range(1001)), 400, "choose at most 1000 tasks"),
+    ],
+)
+def test_start_page_of_what_is_no_task_or_job_says_so(
+    client_for: ClientFor, alice: User, settings: Settings, query: str, status: int, sentence: str
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = None  # as in CVAT
+    answer = client_for(alice).get(f"/start?{query}")
+    assert (answer.status_code, sentence in answer.content.decode()) == (status, True)
+
+
+def test_start_page_of_one_task_in_a_list_is_that_of_the_task(
+    client_for: ClientFor, alice: User, task: models.Task
+) -> None:
+    known("persons", label="person")
+    client = client_for(alice)
+    listed = data_of(client, f"/start?tasks={task.pk}&tasks={task.pk}", START)
+    assert listed == data_of(client, f"/start?task={task.pk}", START)
