@@ -8,7 +8,9 @@ tasks. Each row has the format of `tests.bench`. A share is the part of the ceil
 / workers. CPU is that of the worker, for a frame. The figure of a call is the time that CVAT and
 this app add to the call of a bare client, which goes before it (see `tests.bench.calls`). The app's
 own part of it is the time in its view, without CVAT's middleware, authentication and permission
-(`timed_asgi`).
+(`timed_asgi`). Between two calls the client asks for what no app can make faster: views that only
+authenticate the user and ask the policy server once or not at all, and the user's own account, the
+smallest answer of CVAT's API. Their times are the rows ``cvat_floor``.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from tests.bench.stand import (
     make_video,
     worker_cpu_s,
 )
-from tests.inside_cvat.timed_asgi import TIMES_HEADER
+from tests.inside_cvat.timed_asgi import EMPTY_VIEWS, TIMES_HEADER
 from tests.ports import free_port
 
 FRAMES = 200
@@ -83,6 +85,13 @@ class CallTimes:
     over_ms: float
     own_ms: float  # the part in this app's view
     own_processor_ms: float  # of the thread that runs the view, not less the bare call
+
+
+# Requests that do less than any call, by the name of their row: method and path.
+FLOORS: Mapping[str, tuple[str, str]] = {
+    **{f"{number}_questions": ("POST", f"/{path}") for path, number in EMPTY_VIEWS.items()},
+    "users_self": ("GET", "/api/users/self"),
+}
 
 
 def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool) -> dict[str, Any]:
@@ -185,30 +194,41 @@ class Server:
 
     def overheads(
         self, task_id: int, function_id: str, calls: int, bare_ms: Callable[[int], float]
-    ) -> list[CallTimes]:
-        """Return the times of each call."""
+    ) -> tuple[list[CallTimes], dict[str, list[float]]]:
+        """Return the times of each call, and those of `FLOORS` by their names."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {
             "Authorization": f"Token {self.token}",
             "Content-Type": "application/json",
         }
-        found = []
-        for number in range(calls + 5):
-            frame = number % self.frames
-            before_ms = bare_ms(frame)
-            body = json.dumps({"task": task_id, "frame": frame})
+
+        def send(method: str, path: str, body: str | None = None) -> tuple[float, Any]:
             begun = time.perf_counter()
-            connection.request("POST", f"/api/lambda/functions/{function_id}", body, headers)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
             took_ms = 1000 * (time.perf_counter() - begun)
             if answer.status != 200:
-                raise RuntimeError(f"the call failed: {content[:500]!r}")
+                raise RuntimeError(f"{method} {path} failed: {content[:500]!r}")
+            return took_ms, answer.headers
+
+        found = []
+        floors: dict[str, list[float]] = {name: [] for name in FLOORS}
+        for number in range(calls + 5):
+            frame = number % self.frames
+            before_ms = bare_ms(frame)
+            body = json.dumps({"task": task_id, "frame": frame})
+            took_ms, answered = send("POST", f"/api/lambda/functions/{function_id}", body)
+            floor_ms = {
+                name: send(method, path, "{}" if method == "POST" else None)[0]
+                for name, (method, path) in FLOORS.items()
+            }
             if number >= 5:  # the first ones open connections
-                own_ms, processor_ms = map(float, answer.headers[TIMES_HEADER].split())
-                times = CallTimes(took_ms - before_ms, own_ms - before_ms, processor_ms)
-                found.append(times)
-        return found
+                own_ms, processor_ms = map(float, answered[TIMES_HEADER].split())
+                found.append(CallTimes(took_ms - before_ms, own_ms - before_ms, processor_ms))
+                for name, value in floor_ms.items():
+                    floors[name].append(value)
+        return found, floors
 
 
 def store_function(
@@ -336,7 +356,7 @@ class Measures:
                 return bare.call_ms(partial(image_body, path))
 
             name = store_function(port, 2)
-            found = self._server.overheads(task_id, name, self._calls, bare_ms)
+            found, floors = self._server.overheads(task_id, name, self._calls, bare_ms)
         over_ms = sorted(times.over_ms for times in found)
         p50, p95 = statistics.median(over_ms), over_ms[int(0.95 * len(over_ms))]
         yield row(f"cvat_{kind}call_overhead_p50_ms", p50, "ms", p50_goal_ms, higher=False)
@@ -346,6 +366,9 @@ class Measures:
         yield row(f"cvat_{kind}call_own_p50_ms", own, "ms", goal_ms, higher=False)
         processor = statistics.median(times.own_processor_ms for times in found)
         yield row(f"cvat_{kind}call_own_processor_p50_ms", processor, "ms", None, higher=False)
+        for name, values in floors.items():
+            floor_ms = statistics.median(values)
+            yield row(f"cvat_{kind}floor_{name}_p50_ms", floor_ms, "ms", None, higher=False)
 
 
 def arguments() -> argparse.Namespace:
