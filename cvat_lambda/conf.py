@@ -138,6 +138,9 @@ class Settings(TypedSettings):
     # Inside a CVAT server: connections to PostgreSQL that a web process keeps for its next
     # requests; 0: each request opens its own.
     KEPT_DATABASE_CONNECTIONS: int = 4
+    # Inside a CVAT server: how long a call does not repeat a question to the policy server that was
+    # answered with "allowed"; 0: each call asks.
+    KEPT_PERMISSIONS_S: float = 10.0
 
     # Make OpenTelemetry spans of requests and invocations; `opentelemetry-api` must be installed.
     TRACES: bool = False

@@ -17,6 +17,8 @@ from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.reading import kind, read_list, read_object, show
 from cvat_lambda.annotations.shapes import MAX_VALUE, Size, is_number
 
+# `mask_text.of_runs` takes as long for one run as `mask_text.of_bitmap` for so many pixels.
+_PIXELS_A_RUN: Final = 32
 _BASE64: Final = f"{string.ascii_letters}{string.digits}+/".encode()
 
 
@@ -69,11 +71,17 @@ def check_interactor_answer(
 def _read_runs(raw: object, image_size: Size | None) -> tuple[MaskText, list[int]]:
     """Return the mask of run lengths, and its bounds."""
     try:
-        bitmap, left, top = rle.decode(read_list(raw, field="rle"), image_size=image_size)
+        *runs, left, top, right, bottom = rle.check(
+            read_list(raw, field="rle"), image_size=image_size
+        )
     except ShapeError as exc:
         raise AnswerError(exc.message, field="rle") from exc
-    height, width = bitmap.shape
-    return mask_text.of_bitmap(bitmap), [left, top, left + width - 1, top + height - 1]
+    width, height = right - left + 1, bottom - top + 1
+    if len(runs) + height < width * height // _PIXELS_A_RUN:
+        mask = mask_text.of_runs(runs, width, height)
+    else:  # noise
+        mask = mask_text.of_bitmap(rle.to_rows(runs, width))
+    return mask, [left, top, right, bottom]
 
 
 def _check_rows(raw: object) -> tuple[list[list[int]], bool]:

@@ -56,9 +56,14 @@ def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
 
 def decode(points: Sequence[float], *, image_size: Size | None = None) -> tuple[Bitmap, int, int]:
     """Decode run lengths to ``(bitmap, left, top)``; raise ShapeError when they are wrong."""
-    runs, (left, top, right, bottom) = _split(points, image_size)
+    runs, (left, top, right, _) = _split(points, image_size)
+    return to_rows(runs, right - left + 1), left, top
+
+
+def to_rows(runs: Sequence[int] | npt.NDArray[np.int64], width: int) -> Bitmap:
+    """Return checked run lengths as a bitmap."""
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return flat.reshape(bottom - top + 1, right - left + 1), left, top
+    return flat.reshape(-1, width)
 
 
 def check(points: Sequence[float], *, image_size: Size | None = None) -> tuple[int, ...]:

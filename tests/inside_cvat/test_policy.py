@@ -47,6 +47,7 @@ def server() -> Iterator[Policy]:
         found.url = running.url
         yield found
         policy.connection_pool.clear()
+        policy.allowed_questions.clear()
 
 
 class Permission:
@@ -218,14 +219,17 @@ def test_cvats_rules_of_requests_decide_who_may_view_and_who_may_cancel_retry_an
         assert request.status == "queued"
 
 
-def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
-    cvat: CvatScenarios, server: Policy, settings: Settings
-) -> None:
+CALLS = "/api/lambda/functions/cars"
+
+
+@pytest.fixture
+def cars(cvat: CvatScenarios) -> Iterator[None]:
+    """A detector "cars" that finds nothing."""
     from cvat_lambda.functions.models import Function
     from cvat_lambda.gateway.gateway import get_gateway
 
-    task_id = cvat.task(frames=2)
-    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    label = '[{"name": "car", "type": "rectangle"}]'
+    annotations = {"type": "detector", "spec": label}
     with function_server() as function:
         function.behave = lambda payload: []
         Function.objects.create(
@@ -234,25 +238,26 @@ def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
             kind="detector",
             endpoint_url=function.url,
             metadata={
-                "metadata": {
-                    "name": "cars",
-                    "annotations": {
-                        "type": "detector",
-                        "spec": '[{"name": "car", "type": "rectangle"}]',
-                    },
-                },
+                "metadata": {"name": "cars", "annotations": annotations},
                 "status": {"state": "ready"},
             },
         )
-        body = {"task": task_id, "frame": 1}
-        cvat.send("post", "/api/lambda/functions/cars", body)  # fills the caches of the process
-        server.asked.clear()
-        server.connections.clear()
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
-            cvat.send("post", "/api/lambda/functions/cars", body)
+        yield
         get_gateway().reset()
+
+
+def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
+    cvat: CvatScenarios, server: Policy, settings: Settings, cars: None
+) -> None:
+    task_id = cvat.task(frames=2)
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    body = {"task": task_id, "frame": 1}
+    cvat.send("post", CALLS, body)  # fills the caches of the process
+    policy.allowed_questions.clear()
+    server.asked.clear()
+    server.connections.clear()
+    with CaptureQueriesContext(connection) as queries:
+        cvat.send("post", CALLS, body)
     assert [path for path, _ in server.asked] == [
         "/v1/data/cvat_lambda/allow",
         "/v1/data/tasks/allow",
@@ -264,3 +269,65 @@ def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
     # the labels (4).
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
     assert len(statements) <= 11, statements
+
+
+def test_second_call_within_seconds_repeats_no_question_to_the_policy_server(
+    cvat: CvatScenarios, server: Policy, settings: Settings, cars: None
+) -> None:
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    body = {"task": cvat.task(frames=2), "frame": 1}
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    cvat.send("post", CALLS, body)
+    assert len(server.asked) == 2
+    cvat.send("post", CALLS, {**body, "frame": 0})
+    assert len(server.asked) == 2
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 0.0
+    cvat.send("post", CALLS, body)
+    assert len(server.asked) == 4
+
+
+def test_refusal_of_a_call_is_asked_again_by_the_next_call(
+    cvat: CvatScenarios, server: Policy, settings: Settings, cars: None
+) -> None:
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    body = {"task": cvat.task(frames=1), "frame": 0}
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    for path in ("cvat_lambda", "tasks"):
+        server.answers = {f"/v1/data/{path}/allow": b'{"result": false}'}
+        assert cvat.try_to_send("post", CALLS, body).status_code == 403
+        assert cvat.try_to_send("post", CALLS, body).status_code == 403
+    server.answers = {}
+    assert cvat.try_to_send("post", CALLS, body).status_code == 200
+
+
+@pytest.mark.parametrize("of_a_job", [False, True], ids=["task", "job"])
+def test_call_is_refused_at_once_when_a_right_is_taken_although_permissions_are_kept(
+    cvat: CvatScenarios, settings: Settings, cars: None, of_a_job: bool
+) -> None:
+    """The rules are those of CVAT; only the rows of the database change."""
+    from rest_framework.test import APIClient
+
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    bob = cvat.people["bob"]
+    task_id = cvat.task(frames=1)
+    tasks, jobs = models.Task.objects, models.Job.objects
+    target = jobs.filter(segment__task_id=task_id) if of_a_job else tasks.filter(pk=task_id)
+    client = APIClient()
+    client.force_login(bob)
+    body = {"job" if of_a_job else "task": target.get().pk, "frame": 0}
+
+    def status() -> int:
+        return int(client.post(CALLS, body, format="json").status_code)
+
+    assert status() == 403
+    target.update(assignee=bob)
+    assert (status(), status()) == (200, 200)
+    target.update(assignee=None)
+    assert status() == 403
+    target.update(assignee=bob)
+    assert status() == 200
+    groups = list(bob.groups.all())
+    bob.groups.clear()  # no group of CVAT may call functions
+    assert status() == 403
+    bob.groups.set(groups)
+    assert status() == 200

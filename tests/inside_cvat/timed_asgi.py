@@ -18,6 +18,8 @@ from functools import wraps
 from typing import Any, Final
 
 TIMES_HEADER: Final = "X-View-Milliseconds"
+# A request with this header repeats all questions to the policy server.
+ASK_HEADER: Final = "X-Ask-Again"
 
 # The paths of views that authenticate the user and answer an empty object. The value says how many
 # questions to the policy server each asks, over the connections that this app keeps.
@@ -29,11 +31,18 @@ def application() -> Any:
     from cvat.asgi import application as of_cvat
 
     from cvat_lambda.api.functions import FunctionViewSet
+    from cvat_lambda.engine.cvat import policy
 
     count_questions()
     add_empty_views()
     FunctionViewSet.call = _timed(FunctionViewSet.call)  # type: ignore[method-assign]
-    return of_cvat
+
+    async def asking_again(scope: Any, receive: Any, send: Any) -> None:
+        if any(name == ASK_HEADER.lower().encode() for name, _ in scope.get("headers", ())):
+            policy.allowed_questions.clear()
+        await of_cvat(scope, receive, send)
+
+    return asking_again
 
 
 def add_empty_views() -> None:
@@ -43,10 +52,19 @@ def add_empty_views() -> None:
     from rest_framework.response import Response
 
     from cvat_lambda.api.base import LambdaViewSet
-    from cvat_lambda.integration.cvat import urls
+    from cvat_lambda.engine.cvat import policy
+    from cvat_lambda.integration.cvat import permissions, urls
+
+    class Question(permissions.LambdaPermission):
+        """Asks the policy server each time."""
+
+        def check_access(self) -> Any:
+            return permissions.PermissionResult(allow=policy.allows(self))
 
     class OneQuestion(LambdaViewSet):
         """Asks what CVAT asks before a call. The policy server's answer decides."""
+
+        iam_permission_class = Question
 
         def call(self, request: Any) -> Response:
             return Response({})

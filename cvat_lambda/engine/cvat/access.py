@@ -6,10 +6,10 @@ As in CVAT the assignee of a job may not view its task.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import rest_framework.exceptions
 from cvat.apps.engine import models
@@ -31,6 +31,8 @@ from cvat_lambda.prepared import PreparedQuery
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
+
+Ask: TypeAlias = Callable[[Any], bool]  # of `policy`: whether a permission is granted
 
 # The action "view" reads frames. The action "edit" changes annotations.
 _SCOPES = {"view": "view:data", "edit": "update:annotations"}
@@ -74,28 +76,29 @@ class CvatAccess:
 
     def require_task(self, task_id: int, action: Action) -> None:
         """Raise TaskNotFound or PermissionDenied."""
-        self.require_task_row(task_id, _TASKS.first([task_id]), action)
+        self._require_task(task_id, _TASKS.first([task_id]), action, policy.allows)
 
-    def require_task_row(self, task_id: int, row: Any, action: Action) -> None:
-        """Do as `require_task` does, with a row that was read with `TASK_COLUMNS`, or None."""
-        missing = TaskNotFound(f"task #{task_id} was not found")
-        self._require(TaskPermission, row, action, _SCOPES, missing, f"task #{task_id}")
+    def require_task_of_call(self, task_id: int, row: Any) -> None:
+        """Require the view of a task, whose row was read with `TASK_COLUMNS`; None: no such row.
+
+        Raise TaskNotFound or PermissionDenied.
+        """
+        self._require_task(task_id, row, "view", policy.allows_call)
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound or PermissionDenied."""
-        self.require_job_row(job_id, _JOBS.first([job_id]), action)
+        self._require_job(job_id, _JOBS.first([job_id]), action, policy.allows)
 
-    def require_job_row(self, job_id: int, row: Any, action: Action) -> None:
-        """Do as `require_job` does, with a row that was read with its `TASK_COLUMNS`, or None."""
-        missing = JobNotFound(f"job #{job_id} was not found")
-        self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
+    def require_job_of_call(self, job_id: int, row: Any) -> None:
+        """Require the view of a job, as `require_task_of_call` does."""
+        self._require_job(job_id, row, "view", policy.allows_call)
 
     def require_project(self, project_id: int, action: Action) -> None:
         """Raise ProjectNotFound or PermissionDenied."""
         name = f"project #{project_id}"
         row = models.Project.objects.select_related("organization").filter(pk=project_id).first()
         missing = ProjectNotFound(f"{name} was not found")
-        self._require(ProjectPermission, row, action, _PROJECT_SCOPES, missing, name)
+        self._require(ProjectPermission, row, action, _PROJECT_SCOPES, missing, name, policy.allows)
 
     def visible_task_ids(self) -> Any:
         """Return a subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
@@ -154,6 +157,16 @@ class CvatAccess:
         meta = LambdaRQMeta.build_for(request=self._request, db_obj=target, function_id=function_id)
         return {str(key): _as_json(value) for key, value in meta.items()}
 
+    def _require_task(self, task_id: int, row: Any, action: Action, ask: Ask) -> None:
+        name = f"task #{task_id}"
+        missing = TaskNotFound(f"{name} was not found")
+        self._require(TaskPermission, row, action, _SCOPES, missing, name, ask)
+
+    def _require_job(self, job_id: int, row: Any, action: Action, ask: Ask) -> None:
+        name = f"job #{job_id}"
+        missing = JobNotFound(f"{name} was not found")
+        self._require(JobPermission, row, action, _SCOPES, missing, name, ask)
+
     def _require(
         self,
         permission: Any,
@@ -162,12 +175,13 @@ class CvatAccess:
         scopes: dict[str, str],
         missing: TargetNotFound,
         name: str,
+        ask: Ask,
     ) -> None:
         if row is None:
             raise missing
-        if self._allows(permission, row, scopes[action]):
+        if self._allows(permission, row, scopes[action], ask):
             return
-        if action == "edit" and self._allows(permission, row, scopes["view"]):
+        if action == "edit" and self._allows(permission, row, scopes["view"], ask):
             raise PermissionDenied(f"you may view {name}, but not change it")
         raise PermissionDenied(f"you may not view {name}")
 
@@ -202,9 +216,9 @@ class CvatAccess:
         except rest_framework.exceptions.PermissionDenied:
             return None
 
-    def _allows(self, permission: Any, row: Any, scope: str) -> bool:
+    def _allows(self, permission: Any, row: Any, scope: str, ask: Ask) -> bool:
         context = get_iam_context(self._request, row)
-        return policy.allows(permission(**context, obj=row, scope=scope))
+        return ask(permission(**context, obj=row, scope=scope))
 
 
 def _as_json(value: Any) -> Any:

@@ -57,12 +57,12 @@ def read_call_facts(
     assert isinstance(access, CvatAccess)
     if job_id is not None:
         row = _JOB.first(job_id)
-        access.require_job_row(job_id, row, "view")
+        access.require_job_of_call(job_id, row)
         assert row is not None
         return _facts(row.segment.task, job_of(row), frames)
     assert task_id is not None
     task = _TASK.first(task_id)
-    access.require_task_row(task_id, task, "view")
+    access.require_task_of_call(task_id, task)
     return _facts(task, None, frames)
 
 

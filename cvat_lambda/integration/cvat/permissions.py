@@ -77,7 +77,8 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
 
     def check_access(self) -> Any:
         """Send CVAT's question over a pooled connection. Raise PolicyUnavailable."""
-        return PermissionResult(allow=policy.allows(self))
+        ask = policy.allows_call if self.scope == Scopes.CALL_ONLINE else policy.allows
+        return PermissionResult(allow=ask(self))
 
     @classmethod
     def create(

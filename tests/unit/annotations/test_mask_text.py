@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.annotations import mask_text
+from cvat_lambda.annotations import mask_text, rle
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.mask_text import MaskText
 from cvat_lambda.annotations.placement import Placement
@@ -54,6 +54,29 @@ def test_mask_in_a_common_form_is_read_as_text(
     for others_text in (json.dumps(rest), json.dumps(rest, indent=4), "{}", "{ }"):
         spliced = json.loads(mask_text.splice(mask, others_text.encode()))
         assert spliced == {"mask": rows, **json.loads(others_text)}
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([0.0, 0.001, 0.02, 0.5, 0.98, 1.0]),
+    st.integers(0, 1000),
+)
+def test_text_of_run_lengths_is_that_of_their_bitmap(
+    width: int, height: int, share: float, seed: int
+) -> None:
+    bitmap = np.random.default_rng(seed).random((height, width)) < share
+    *runs, _, _, right, bottom = encoded = rle.encode(bitmap, 3, 2)
+    assert mask_text.of_runs(runs, width, height) == mask_text.of_bitmap(bitmap)
+    answer = check_interactor_answer({"rle": list(encoded)}, image_size=(100, 100))
+    assert answer["bounds"] == [3, 2, right, bottom]
+    assert answer["mask"] == mask_text.of_bitmap(bitmap)
+
+
+def test_text_of_run_lengths_with_runs_of_zero_is_that_of_their_bitmap() -> None:
+    runs = [2, 0, 1, 3, 0, 0, 0, 1, 5]  # functions may write runs of zero
+    bitmap = rle.to_rows(runs, 3)
+    assert mask_text.of_runs(runs, 3, 4) == mask_text.of_bitmap(bitmap)
 
 
 @pytest.mark.parametrize(
