@@ -24,7 +24,8 @@ def current_request_id() -> str:
 
 def request_id_of(http_request: HttpRequest) -> str:
     """Return the id of an HTTP request: CVAT's own, the client's if it is usable, or a new one."""
-    known = str(getattr(http_request, "uuid", "") or http_request.headers.get("X-Request-Id", ""))
+    sent = http_request.META.get("HTTP_X_REQUEST_ID", "")  # `headers` would copy all of them
+    known = str(getattr(http_request, "uuid", "") or sent)
     return known if _ID.fullmatch(known) else uuid.uuid4().hex
 
 

@@ -76,7 +76,7 @@ def _refusal(exc: LambdaError) -> HttpResponse:
 
 def client_key(request: HttpRequest) -> str:
     """Return a key of the client: a digest of its credentials, or its address."""
-    credentials = request.headers.get("Authorization") or request.COOKIES.get(
+    credentials = request.META.get("HTTP_AUTHORIZATION") or request.COOKIES.get(
         django_settings.SESSION_COOKIE_NAME
     )
     if credentials:
