@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -331,3 +332,23 @@ def test_call_is_refused_at_once_when_a_right_is_taken_although_permissions_are_
     assert status() == 403
     bob.groups.set(groups)
     assert status() == 200
+
+
+def test_kept_questions_are_bounded_and_the_newest_one_is_kept(settings: Settings) -> None:
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    kept = policy.AllowedQuestions()
+    now = time.monotonic()
+    for number in range(5000):
+        kept.add("http://opa/allow", str(number), now)
+    assert not kept.is_fresh("http://opa/allow", "0")
+    assert kept.is_fresh("http://opa/allow", "4999")
+    assert not kept.is_fresh("http://opa/other", "4999")
+
+
+def test_question_is_repeated_after_the_time_of_the_setting(settings: Settings) -> None:
+    kept = policy.AllowedQuestions()
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    kept.add("http://opa/allow", "recent", time.monotonic())
+    kept.add("http://opa/allow", "old", time.monotonic() - 3600.1)
+    assert kept.is_fresh("http://opa/allow", "recent")
+    assert not kept.is_fresh("http://opa/allow", "old")
