@@ -84,7 +84,7 @@ def decode_raw(mask: Sequence[float], *, image_size: Size | None = None) -> tupl
     """Decode a raw mask (see ``from_raw``) to ``(bitmap, left, top)``."""
     if len(mask) < 5:
         raise ShapeError("a raw mask is the pixels of its box and then [left, top, right, bottom]")
-    box = _check_box(_to_numbers(mask[-4:]), image_size)
+    box = _check_box(_to_numbers(mask[-4:]).tolist(), image_size)
     count = len(mask) - 4
     fitting = _fitting_box(box, count, image_size)
     if fitting is None:
@@ -180,12 +180,19 @@ def _split(
 ) -> tuple[npt.NDArray[np.int64], Box]:
     if len(points) < 5:
         raise ShapeError("a mask is run lengths and then [left, top, right, bottom]")
-    numbers = _to_numbers(points)
-    box = _check_box(numbers[-4:], image_size)
-    runs = numbers[:-4]
-    # Bounds first: beyond them a sum of floats or a cast to int64 would lie.
-    if runs.min() < 0 or runs.max() > MAX_PIXELS or np.any(runs != np.floor(runs)):
+    lengths: Any
+    if set(map(type, points)) == {int}:  # the usual case, for which numpy takes much longer
+        box, lengths = _check_box(points[-4:], image_size), points[:-4]
+        fits = min(lengths) >= 0 and max(lengths) <= MAX_PIXELS
+    else:
+        numbers = _to_numbers(points)
+        box, lengths = _check_box(numbers[-4:].tolist(), image_size), numbers[:-4]
+        fits = lengths.min() >= 0 and lengths.max() <= MAX_PIXELS
+        fits = fits and not np.any(lengths != np.floor(lengths))
+    # Bounds first: beyond them a cast to int64 would lie.
+    if not fits:
         raise ShapeError("run lengths must be whole numbers, zero or more")
+    runs: npt.NDArray[np.int64] = np.array(lengths, dtype=np.int64)
     total = int(runs.sum())
     fitting = _fitting_box(box, total, image_size)
     if fitting is None:
@@ -193,7 +200,7 @@ def _split(
             f"the run lengths add up to {total}, but the box {list(box)} has {_area(box)} pixels "
             "(the box is inclusive)"
         )
-    return runs.astype(np.int64), fitting
+    return runs, fitting
 
 
 def _fitting_box(box: Box, count: int, image_size: Size | None) -> Box | None:
@@ -217,8 +224,8 @@ def _fitting_box(box: Box, count: int, image_size: Size | None) -> Box | None:
     return inside if is_box and _area(inside) == count else None
 
 
-def _check_box(numbers: npt.NDArray[np.float64], image_size: Size | None) -> Box:
-    if np.any(numbers != np.floor(numbers)) or np.any(np.abs(numbers) > MAX_COORDINATE):
+def _check_box(numbers: Sequence[float], image_size: Size | None) -> Box:
+    if any(number != int(number) or abs(number) > MAX_COORDINATE for number in numbers):
         raise ShapeError("the box of a mask must be whole pixels")
     left, top, right, bottom = (int(number) for number in numbers)
     box = (left, top, right, bottom)

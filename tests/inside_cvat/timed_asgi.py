@@ -47,6 +47,7 @@ def application() -> Any:
 
 def add_empty_views() -> None:
     """Add the views of `EMPTY_VIEWS` to the URLs of the server."""
+    from cvat.apps.iam.permissions import PermissionResult
     from django.urls import path
     from rest_framework.permissions import IsAuthenticated
     from rest_framework.response import Response
@@ -59,7 +60,7 @@ def add_empty_views() -> None:
         """Asks the policy server each time."""
 
         def check_access(self) -> Any:
-            return permissions.PermissionResult(allow=policy.allows(self))
+            return PermissionResult(allow=policy.allows(self))
 
     class OneQuestion(LambdaViewSet):
         """Asks what CVAT asks before a call. The policy server's answer decides."""
