@@ -20,7 +20,14 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cvat_lambda.annotations import rle
-from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
+from cvat_lambda.annotations.types import (
+    AttributeValue,
+    LabeledData,
+    Shape,
+    Tag,
+    Track,
+    TrackedShape,
+)
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
@@ -208,6 +215,54 @@ def test_cvat_export_has_every_annotation(alice_client: Client, task: models.Tas
     assert (*runs, 20, 30, 25, 34) == rle.encode(BITMAP, 20, 30)
     assert [element.tag for element in second] == ["skeleton", "box", "tag"]
     assert [point.attrib["points"] for point in second[0]] == ["10.00,5.00", "12.00,30.00"]
+
+
+@pytest.fixture
+def round_and_deep(task: models.Task) -> None:
+    """An ellipse with a group and an attribute, and a cuboid, on the first frame of the task."""
+    car, _ = get_engine().task(task.pk).labels
+    (wheels,) = car.attributes
+    shared: dict[str, Any] = {"frame": 0, "label_id": car.id or 0}
+    shapes = (
+        Shape(
+            type="ellipse",
+            points=(20, 24, 30, 19),  # the centre, the right and the top
+            group=3,
+            attributes=(AttributeValue(spec_id=wheels.id or 0, value="4"),),
+            **shared,
+        ),
+        Shape(type="cuboid", points=tuple(float(number) for number in range(1, 17)), **shared),
+    )
+    engine = get_engine()
+    with engine.atomic():
+        engine.apply(Change(task_id=task.pk, frames=(0,), add=LabeledData(shapes=shapes)))
+
+
+@pytest.mark.usefixtures("round_and_deep")
+def test_cvat_export_has_ellipses_and_cuboids_with_groups_and_attributes(
+    alice_client: Client, task: models.Task
+) -> None:
+    archive = exported(alice_client, f"tasks/{task.pk}", "CVAT for images 1.1")
+    image = Xml.fromstring(archive.read("annotations.xml")).findall("image")[0]
+    (ellipse,), (cuboid,) = image.findall("ellipse"), image.findall("cuboid")
+    places = {name: float(ellipse.attrib[name]) for name in ("cx", "cy", "rx", "ry")}
+    assert places == {"cx": 20, "cy": 24, "rx": 10, "ry": 5}
+    assert ellipse.attrib["group_id"] == "3"
+    assert [(each.attrib["name"], each.text) for each in ellipse] == [("wheels", "4")]
+    assert [float(cuboid.attrib[name]) for name in ("xtl1", "ytl1")] == [1, 2]
+    corners = [value for name, value in cuboid.attrib.items() if name[0] in "xy"]
+    assert [float(value) for value in corners] == list(range(1, 17))
+    assert "group_id" not in cuboid.attrib
+
+
+@pytest.mark.usefixtures("round_and_deep")
+def test_coco_export_has_the_outline_of_an_ellipse(alice_client: Client, task: models.Task) -> None:
+    archive = exported(alice_client, f"tasks/{task.pk}", "COCO 1.0")
+    found = json.loads(archive.read("annotations/instances_default.json"))["annotations"]
+    (ellipse,) = [each for each in found if each["bbox"] == pytest.approx([10, 19, 20, 10])]
+    assert ellipse["area"] == pytest.approx(np.pi * 10 * 5, rel=0.01)
+    (outline,) = ellipse["segmentation"]
+    assert len(outline) == 2 * 36
 
 
 @pytest.mark.parametrize(
