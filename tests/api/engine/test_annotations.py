@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core import serializers
 from django.test import Client
 from PIL import Image
 
@@ -46,6 +47,22 @@ def test_create_annotations_returns_the_new_ids(
     assert shape["id"] > 0
     assert (shape["points"], shape["score"], shape["source"]) == ([1, 2, 3, 4], 0.5, "manual")
     assert client.get(path).json()["shapes"] == [shape]
+
+
+def test_annotations_are_restored_from_a_dump_of_the_table(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    """Administrators copy a small server with ``manage.py dumpdata`` and ``loaddata``."""
+    path = f"/api/tasks/{task.pk}/annotations"
+    (age,) = car.attributes.all()
+    shapes = [box(car, attributes=[{"spec_id": age.pk, "value": "7"}]), box(car, 1)]
+    before = send(client, "PATCH", f"{path}?action=create", {"shapes": shapes}).json()["shapes"]
+    dump = serializers.serialize("json", models.LabeledShape.objects.all())
+    models.LabeledShape.objects.all().delete()
+    assert client.get(path).json()["shapes"] == []
+    for row in serializers.deserialize("json", dump):
+        row.save()
+    assert client.get(path).json()["shapes"] == before
 
 
 def test_update_annotations_replaces_those_with_the_given_ids_only(
