@@ -106,11 +106,16 @@ def test_shared_pages_are_counted_once_near_the_limit() -> None:
 
 DAEMON = """
 import os, sys
-if os.fork() == 0:
+reading, writing = os.pipe()
+between = os.fork()
+if between == 0:
     os.setsid()
     if os.fork():
         os._exit(0)
-    print(os.getpid(), flush=True)
+    os.write(writing, str(os.getpid()).encode())
+else:
+    os.waitpid(between, 0)  # otherwise it would be found, too
+    print(os.read(reading, 20).decode(), flush=True)
 sys.stdin.read()
 """
 
