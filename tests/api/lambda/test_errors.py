@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from typing import Any
 
 import pytest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
 from django.http import Http404
 from django.test import Client
 from rest_framework import exceptions
 
 from cvat_lambda import errors
+from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.rest.views import handle_exception
 from tests.integration.interactive.functions import Functions
@@ -51,6 +55,26 @@ def test_errors_of_rest_framework_keep_their_format(
     answer = handle_exception(exc, {})
     assert answer is not None
     assert (answer.status_code, answer.data) == (status, data)
+
+
+@pytest.mark.parametrize(
+    ("exc", "status", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "disk_full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 507, "disk_full"),
+        (OperationalError("database or disk is full"), 507, "disk_full"),  # of SQLite
+        (OperationalError("could not extend file: No space left on device"), 507, "disk_full"),
+        (RequestDataTooBig(), 413, "body_too_large"),
+        (SuspiciousOperation("a path outside of the folder"), 400, "invalid_request"),
+        (ShapeError("a polygon needs three points"), 400, "invalid_annotations"),
+    ],
+)
+def test_error_of_the_disk_or_the_body_is_answered_with_its_code(
+    exc: Exception, status: int, code: str
+) -> None:
+    answer = handle_exception(exc, {})
+    assert answer is not None
+    assert (answer.status_code, answer.data["code"]) == (status, code)
 
 
 def test_unexpected_error_is_answered_with_a_reference_to_the_log(
