@@ -9,9 +9,9 @@ tasks. Each row has the format of `tests.bench`. A share is the part of the ceil
 this app add to the call of a bare client, which goes before it (see `tests.bench.calls`). The app's
 own part of it is the time in its view, without CVAT's middleware, authentication and permission
 (`timed_asgi`). Each call that is measured asks the policy server twice; the rows ``call_again`` are
-of a call right after it, which need not repeat the questions. After both, the client asks for what
-no app can make faster: views that only authenticate the user and ask the policy server once or not
-at all, and the user's own account, the smallest answer of CVAT's API. Their times are the rows
+of a call on another frame after it, which need not repeat them. Then the client asks for what no
+app can make faster: views that only authenticate the user and ask the policy server once or not at
+all, and the user's own account, the smallest answer of CVAT's API. Their times are the rows
 ``cvat_floor``.
 """
 
@@ -225,18 +225,19 @@ class Server:
             body = json.dumps({"task": task_id, "frame": frame})
             took_ms, answered = send("POST", path, body, **{ASK_HEADER: "1"})
             body = json.dumps({"task": task_id, "frame": (frame + self.frames // 2) % self.frames})
-            again_ms = send("POST", path, body)[0]
-            floor_ms = {
-                name: send(method, path, "{}" if method == "POST" else None)[0]
-                for name, (method, path) in FLOORS.items()
-            }
+            again_bare_ms = bare_ms(frame)
+            again_ms = send("POST", path, body)[0] - again_bare_ms
+            floor_ms = {}
+            for name, (method, path) in FLOORS.items():
+                bare_ms(frame)  # the server may still end the request before
+                floor_ms[name] = send(method, path, "{}" if method == "POST" else None)[0]
             if number >= 5:  # the first ones open connections
                 own_ms, processor_ms = map(float, answered[TIMES_HEADER].split())
                 times = CallTimes(
                     over_ms=took_ms - before_ms,
                     own_ms=own_ms - before_ms,
                     own_processor_ms=processor_ms,
-                    again_over_ms=again_ms - before_ms,
+                    again_over_ms=again_ms,
                 )
                 found.append(times)
                 for name, value in floor_ms.items():
