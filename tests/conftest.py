@@ -58,6 +58,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (cores or 1) + 1
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a case after its parameter if its value is bytes that are not text.
+
+    pytest would write the bytes into the name of the test. An archive holds the time when it was
+    made, so that the workers of pytest-xdist would find different tests, and run none.
+    """
+    if not isinstance(val, bytes) or (val.isascii() and val.decode().isprintable()):
+        return None  # pytest's own name
+    return argname
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files with short tests last, so that no worker is busy with a slow one at the end.

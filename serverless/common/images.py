@@ -144,7 +144,9 @@ def _shrink(
         return None
     beyond = (-top, bottom - height, -left, right - width)
     if max(beyond) > 0:
-        part = cv2.copyMakeBorder(part, *(max(0, side) for side in beyond), cv2.BORDER_REPLICATE)
+        above, below, before, after = (max(0, side) for side in beyond)
+        edges = cv2.BORDER_REPLICATE
+        part = np.asarray(cv2.copyMakeBorder(part, above, below, before, after, edges), np.uint8)
     return np.asarray(cv2.resize(part, size), dtype=np.uint8)
 
 

@@ -6,6 +6,7 @@ Each rule has the exceptions that are allowed, by file, with their reasons.
 from __future__ import annotations
 
 import ast
+import gzip
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -179,3 +180,11 @@ def test_rule_finds_code_that_breaks_it(rule: Rule, text: str) -> None:
 def test_patch_of_a_constant_is_allowed() -> None:
     text = "from cvat_lambda.store import queue\nmonkeypatch.setattr(queue, 'TAKEN_AFTER_S', 0)"
     assert patched_members(Source("test_new.py", text)) == []
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"an archive holds the time"), b"text"])
+def test_name_of_a_case_holds_no_bytes_that_could_differ_in_another_process(
+    request: pytest.FixtureRequest, data: bytes
+) -> None:
+    case = request.node.name.partition("[")[2]
+    assert case == ("text]" if data == b"text" else "data]")
