@@ -41,17 +41,9 @@ def check_interactor_answer(
     given = read_object(answer)
     is_part = placement.size is not None and placement.size != image_size
     checked: dict[str, Any] = {}
-    mask, raw_bounds = given.get("mask"), given.get("bounds")
-    if mask is None and given.get("rle") is not None:
-        mask, raw_bounds = _read_runs(given["rle"], placement.image_size(image_size))
-    if mask is not None:
-        if isinstance(mask, MaskText):
-            size, is_empty = mask.size, mask.is_empty
-        else:
-            mask, is_empty = _check_rows(mask)
-            size = (len(mask[0]), len(mask))
-        bounds = _place_mask(raw_bounds, size, image_size, placement)
-        checked["mask"] = mask
+    read = _read_mask(given, image_size, placement)
+    if read is not None:
+        checked["mask"], bounds, is_empty = read
         if bounds is not None:
             checked["bounds"] = bounds
         if is_empty:
@@ -68,20 +60,45 @@ def check_interactor_answer(
     return checked
 
 
-def _read_runs(raw: object, image_size: Size | None) -> tuple[MaskText, list[int]]:
-    """Return the mask of run lengths, and its bounds."""
+def _read_mask(
+    given: dict[str, Any], image_size: Size | None, placement: Placement
+) -> tuple[MaskText | list[list[int]], list[int] | None, bool] | None:
+    """Return the mask, its bounds (None: the whole image), and whether it is empty.
+
+    None if the answer has no mask.
+    """
+    mask, bounds = given.get("mask"), given.get("bounds")
+    if isinstance(mask, MaskText):
+        return mask, _place_mask(bounds, mask.size, image_size, placement), mask.is_empty
+    if mask is not None:
+        rows, is_empty = _check_rows(mask)
+        size = (len(rows[0]), len(rows))
+        return rows, _place_mask(bounds, size, image_size, placement), is_empty
+    if given.get("rle") is None:
+        return None
+    runs, box = _check_runs(given["rle"], placement.image_size(image_size))
+    left, top, right, bottom = box
+    size = (right - left + 1, bottom - top + 1)
+    # Before the rows: a few bytes can announce a box that is much larger than the image.
+    placed = _place_mask(box, size, image_size, placement)
+    text = _text_of_runs(runs, size)
+    return text, placed, text.is_empty
+
+
+def _check_runs(raw: object, image_size: Size | None) -> tuple[list[int], list[int]]:
+    """Return the run lengths of a mask, and its box."""
     try:
-        *runs, left, top, right, bottom = rle.check(
-            read_list(raw, field="rle"), image_size=image_size
-        )
+        points = rle.check(read_list(raw, field="rle"), image_size=image_size)
     except ShapeError as exc:
         raise AnswerError(exc.message, field="rle") from exc
-    width, height = right - left + 1, bottom - top + 1
+    return list(points[:-4]), list(points[-4:])
+
+
+def _text_of_runs(runs: list[int], size: Size) -> MaskText:
+    width, height = size
     if len(runs) + height < width * height // _PIXELS_A_RUN:
-        mask = mask_text.of_runs(runs, width, height)
-    else:  # noise
-        mask = mask_text.of_bitmap(rle.to_rows(runs, width))
-    return mask, [left, top, right, bottom]
+        return mask_text.of_runs(runs, width, height)
+    return mask_text.of_bitmap(rle.to_rows(runs, width))  # noise
 
 
 def _check_rows(raw: object) -> tuple[list[list[int]], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_lambda.annotations import mask_text, rle
+from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.mask_text import MaskText
 from cvat_lambda.annotations.placement import Placement
@@ -77,6 +79,20 @@ def test_text_of_run_lengths_with_runs_of_zero_is_that_of_their_bitmap() -> None
     runs = [2, 0, 1, 3, 0, 0, 0, 1, 5]  # functions may write runs of zero
     bitmap = rle.to_rows(runs, 3)
     assert mask_text.of_runs(runs, 3, 4) == mask_text.of_bitmap(bitmap)
+
+
+@pytest.mark.parametrize("width", [1, 4000], ids=["narrow", "wide"])
+def test_mask_of_run_lengths_beyond_the_image_is_refused_before_its_rows_are_written(
+    width: int,
+) -> None:
+    pixels = 4 * 4000 * 3000  # as many as a box may have on this image
+    box = [0, 0, width - 1, pixels // width - 1]
+    tracemalloc.start()
+    with pytest.raises(AnswerError, match="reaches beyond the image of 4000 x 3000"):
+        check_interactor_answer({"rle": [0, pixels, *box]}, image_size=(4000, 3000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize(
