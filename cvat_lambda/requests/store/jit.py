@@ -19,7 +19,13 @@ def without_jit() -> Iterator[None]:
     if connection.vendor != "postgresql":
         yield
         return
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL jit = off")  # until the end of the transaction
+    in_transaction = connection.in_atomic_block
+    with transaction.atomic(), connection.cursor() as cursor:
+        before = None
+        if in_transaction:
+            cursor.execute("SHOW jit")
+            before = cursor.fetchone()
+        cursor.execute("SET LOCAL jit = off")  # until the end of the transaction
         yield
+        if before is not None:
+            cursor.execute("SELECT set_config('jit', %s, true)", before)

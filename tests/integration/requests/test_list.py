@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_without_jit_changes_the_setting_for_its_queries_only(transactional_db: 
         with without_jit():
             assert setting() == ("off",)
         assert setting() == ("on",)
+
+
+@needs_postgresql
+@pytest.mark.parametrize("before", ["on", "off"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_without_jit_in_a_transaction_does_not_change_the_setting_for_later_queries(
+    db: None, before: str, fails: bool
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL jit = {before}")
+        with suppress(KeyError), without_jit():
+            cursor.execute("SHOW jit")
+            assert cursor.fetchone() == ("off",)
+            if fails:
+                raise KeyError
+        cursor.execute("SHOW jit")
+        assert cursor.fetchone() == (before,)
 
 
 @needs_postgresql
