@@ -31,7 +31,7 @@ class ServerConfig(AppConfig):
     verbose_name = "Standalone server"
 
     def __init__(self, *args: Any) -> None:
-        """Pause the search for garbage until `ready`: imports make many objects and no garbage.
+        """Pause the search for garbage until `ready`: of the objects of imports 2 % are garbage.
 
         This saves a tenth of the time of `django.setup()`.
         """
