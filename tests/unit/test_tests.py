@@ -126,6 +126,22 @@ def waits(source: Source) -> list[str]:
     return found + [loop for loop in loops if "time.sleep(" in loop and "time.monotonic()" in loop]
 
 
+def served_functions(source: Source) -> list[str]:
+    """Return constants ``FUNCTIONS`` of tests/functions that are no tuple.
+
+    The fixture `served` takes each item as the id of a function, of a text each character.
+    """
+    if not source.path.startswith("functions/"):
+        return []
+    return [
+        ast.unparse(node)
+        for node in source.nodes
+        if isinstance(node, ast.Assign)
+        and "FUNCTIONS" in [ast.unparse(target) for target in node.targets]
+        and not isinstance(node.value, ast.Tuple)
+    ]
+
+
 Rule = Callable[[Source], list[str]]
 EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
     untyped_fixtures: {},
@@ -146,6 +162,7 @@ EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
         "bench/load.py": "the time that is left starts again with each call that ends",
         "integration/requests/test_random_kills.py": "each round injects a fault or recovers",
     },
+    served_functions: {},
 }
 
 
@@ -171,10 +188,11 @@ def test_no_test_breaks_a_rule(rule: Rule) -> None:
         (servers, "from http.server import ThreadingHTTPServer"),
         (waits, "def wait_for(): ..."),
         (waits, "while time.monotonic() < end:\n    time.sleep(1)"),
+        (served_functions, "FUNCTIONS = 'openvino-mobile-sam'"),
     ],
 )
 def test_rule_finds_code_that_breaks_it(rule: Rule, text: str) -> None:
-    assert rule(Source("test_new.py", text)) != []
+    assert rule(Source("functions/test_new.py", text)) != []
 
 
 def test_patch_of_a_constant_is_allowed() -> None:

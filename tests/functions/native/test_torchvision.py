@@ -19,7 +19,7 @@ from tests.functions.packaged.photographs import encoded
 from tests.integration.runtime.harness import Runtime, running
 
 pytestmark = pytest.mark.models
-FUNCTIONS = "cvat_sdk.auto_annotation.functions.torchvision_"
+SDK_MODULE = "cvat_sdk.auto_annotation.functions.torchvision_"
 SMALL = ["min_size=int:200", "max_size=int:300", "rpn_post_nms_top_n_test=int:20"]
 FEW = ["box_score_thresh=float:0.0", "box_detections_per_img=int:3"]
 SEGMENTATION = "torchvision-instance-segmentation"
@@ -57,7 +57,7 @@ def folders(
     into = tmp_path_factory.mktemp("folders")
     found = {}
     for kind, (model, parameters) in MODELS.items():
-        words = ["new", "--native", f"{FUNCTIONS}{kind}", "--into", str(into)]
+        words = ["new", "--native", f"{SDK_MODULE}{kind}", "--into", str(into)]
         for parameter in (f"model_name=str:{model}", *parameters):
             words += ["-p", parameter]
         run_command(sys.executable, "-m", "cvat_lambda.runtime", *words, **variables)
