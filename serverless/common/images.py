@@ -7,6 +7,7 @@ import binascii
 import io
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from common.errors import BadInput
 
 try:
     import cv2
-except ImportError:  # optional: Pillow decodes every file
+    from cv2 import IMREAD_COLOR_RGB, IMREAD_IGNORE_ORIENTATION
+except ImportError:  # without OpenCV, or with one before 4.11, Pillow decodes every file
     cv2 = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -31,7 +33,13 @@ DEFAULT_MAX_PIXELS = 100_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _OPENCV_MODES = ("RGB", "L")  # of files that OpenCV decodes in less time, to the same pixels
 # The beginnings of the chunks of a PNG file in which Pillow finds an orientation or more images.
-_PNG_EXTRAS = (b"acTL", b"eXIf", b"iTXtXML:com.adobe.xmp", b"tEXtRaw profile", b"zTXtRaw profile")
+_PNG_EXTRAS = (
+    *(b"acTL", b"eXIf", b"iTXtXML:com.adobe.xmp", b"tEXtXML:com.adobe.xmp"),
+    *(b"zTXtXML:com.adobe.xmp", b"tEXtRaw profile", b"zTXtRaw profile", b"tEXtexif\0"),
+)
+_JPEG_END = b"\xff\xd9"
+# In the pixels of a JPEG file 0xFF is followed by 0, by a number of a restart, or by 0xFF.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _PLAIN_BMP = b"\x28\0\0\0\x18\0"  # a header of 40 bytes, 24 bits a pixel
 _MAX_COPIED = 2**20  # pixels of a box that `crop` may copy
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -210,19 +218,32 @@ def _decode_with_opencv(content: bytes, picture: Image.Image) -> NDArray[np.uint
     if cv2 is None or picture.mode not in _OPENCV_MODES:
         return None
     if picture.format == "JPEG":
-        is_plain = _orientation(picture) not in _UPRIGHT
+        is_plain = _orientation(picture) not in _UPRIGHT and _has_one_whole_scan(content)
     elif picture.format == "PNG":
         is_plain = _is_plain_png(content)
     else:
         is_plain = picture.format == "BMP" and content[14:18] + content[28:30] == _PLAIN_BMP
     if not is_plain:
         return None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = IMREAD_COLOR_RGB | IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # for example an image that is wider than OpenCV's limit
         return None
     return None if decoded is None else np.asarray(decoded, np.uint8)
+
+
+def _has_one_whole_scan(jpeg: bytes) -> bool:
+    """Return whether the pixels of a JPEG file end where the file ends.
+
+    They do not if the file has several scans, or is damaged. From an unknown marker on, OpenCV
+    paints the image grey, and Pillow raises an error.
+    """
+    place = 2  # after the first marker
+    while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    found = _JPEG_MARKER.search(jpeg, place + 2)
+    return found is not None and found[0] == _JPEG_END and found.end() == len(jpeg)
 
 
 def _is_plain_png(content: bytes) -> bool:

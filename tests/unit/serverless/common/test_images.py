@@ -116,6 +116,22 @@ def test_image_without_its_last_rows_is_bad_input(kind: str) -> None:
         decode_image(base64.b64encode(whole[: len(whole) * 3 // 4]).decode())
 
 
+@pytest.mark.parametrize("marker", [b"\xff\x02", b"\xff\x80"])  # one bit of 0xFF00 is wrong
+def test_jpeg_with_an_unknown_marker_in_its_pixels_is_bad_input(marker: bytes) -> None:
+    """OpenCV paints the rest grey: a function would find nothing there."""
+    whole = base64.b64decode(encoded(NOISE, "JPEG", quality=95))
+    place = whole.index(b"\xff\x00", len(whole) // 2)
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        decode_image(base64.b64encode(whole[:place] + marker + whole[place + 2 :]).decode())
+
+
+def test_jpeg_with_more_data_behind_its_end_is_decoded() -> None:
+    """Phones append data of their own."""
+    sent = encoded(NOISE, "JPEG")
+    longer = base64.b64encode(base64.b64decode(sent) + b"\xff\x00more").decode()
+    assert (decode_image(longer) == pixels_of_pillow(sent)).all()
+
+
 def test_first_image_of_an_animated_png_is_decoded() -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     sent = encoded(frames[0], save_all=True, append_images=frames[1:])
@@ -154,12 +170,17 @@ def orientation_chunks() -> dict[str, bytes]:
         "compressed text": png_chunk(
             b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile)
         ),
+        "text exif": png_chunk(b"tEXt", b"exif\0" + notes),
         "XMP": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + ORIENTATION_IN_XMP.encode()),
+        "text XMP": png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + ORIENTATION_IN_XMP.encode()),
+        "compressed text XMP": png_chunk(
+            b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(ORIENTATION_IN_XMP.encode())
+        ),
     }
 
 
 @pytest.mark.parametrize("place", [33, -12])  # after the header, before the last chunk
-@pytest.mark.parametrize("kind", ["eXIf", "text", "compressed text", "XMP"])
+@pytest.mark.parametrize("kind", orientation_chunks())
 def test_png_is_rotated_wherever_its_orientation_stands(kind: str, place: int) -> None:
     whole = base64.b64decode(encoded(NOISE))
     turned = base64.b64encode(whole[:place] + orientation_chunks()[kind] + whole[place:]).decode()
@@ -171,9 +192,15 @@ def test_jpeg_is_rotated_by_the_orientation_of_its_xmp_data() -> None:
     assert (decode_image(sent) == np.rot90(pixels_of_pillow(sent), -1)).all()
 
 
-def test_images_are_decoded_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The functions that need no OpenCV are deployed without it."""
-    monkeypatch.setitem(sys.modules, "cv2", None)  # `import cv2` raises ImportError
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_images_are_decoded_without_opencv_and_with_an_old_one(
+    monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    """The functions that need no OpenCV are deployed without it, those of others with any."""
+    if is_installed:
+        monkeypatch.delattr("cv2.IMREAD_COLOR_RGB")  # before version 4.11
+    else:
+        monkeypatch.setitem(sys.modules, "cv2", None)  # `import cv2` raises ImportError
     spec = importlib.util.spec_from_file_location("images_without_opencv", images.__file__)
     assert spec is not None
     assert spec.loader is not None
