@@ -92,3 +92,8 @@ class FunctionSpec:
     def is_native(self) -> bool:
         """Whether agents of its owner run it. They read the frames themselves."""
         return self.address.platform == "native"
+
+    @property
+    def least_images(self) -> int:
+        """The number of images in its smallest call: a ReID function compares two."""
+        return 2 if self.kind is Kind.REID else 1

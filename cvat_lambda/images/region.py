@@ -10,7 +10,7 @@ from PIL import ImageOps
 from cvat_lambda.annotations.placement import Placement
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.images.decode import opened
-from cvat_lambda.images.encode import JPEG, PNG, encode, to_8_bits
+from cvat_lambda.images.encode import BMP, JPEG, PNG, encode, to_8_bits
 from cvat_lambda.images.resize import ImageLimits, ResizedImage, resize
 
 
@@ -94,13 +94,14 @@ def crop(
     """Encode the part of an image inside ``region``, which must lie within the image.
 
     The region is one of the image as people see it: turned as its EXIF orientation says, with
-    eight bits a channel. A JPEG stays a JPEG. Other types become PNG, which loses nothing. A
-    function that ``accepts`` only one of the two gets that one. Raise FrameUnreadable.
+    eight bits a channel. A JPEG stays a JPEG, and a BMP file stays one for a function that
+    ``accepts`` it. Other types become PNG, which loses nothing. A function that accepts only JPEG
+    or only PNG gets that one. Raise FrameUnreadable.
     """
-    target = JPEG if mime == JPEG else PNG
+    target = mime if mime == JPEG or (mime == BMP and BMP in accepts) else PNG
     if accepts and target not in accepts and (JPEG in accepts or PNG in accepts):
         target = JPEG if JPEG in accepts else PNG
-    options = {"quality": jpeg_quality} if target == JPEG else {"compress_level": 1}
+    options = {JPEG: {"quality": jpeg_quality}, PNG: {"compress_level": 1}}.get(target, {})
     with opened(data) as image:
         # The values of the whole image decide how a deep one is shown, so the crop comes last.
         part = to_8_bits(ImageOps.exif_transpose(image)).crop(region.box)

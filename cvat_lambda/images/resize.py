@@ -48,6 +48,10 @@ class ImageLimits(Protocol):
     def max_body_bytes(self) -> int:
         """The size of the largest request that it takes."""
 
+    @property
+    def least_images(self) -> int:
+        """The number of images in its smallest request."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResizedImage:
@@ -112,8 +116,9 @@ def _resize(
 
 
 def max_image_bytes(limits: ImageLimits) -> int:
-    """Return the largest size in bytes of an image whose base64 fits into a body."""
-    return max(1, (limits.max_body_bytes - _OTHER_FIELDS_BYTES) * 3 // 4)
+    """Return the largest size in bytes of an image, so that a call fits into a body in base64."""
+    room = (limits.max_body_bytes - _OTHER_FIELDS_BYTES) * 3 // 4
+    return max(1, room // limits.least_images)
 
 
 def _target(has: str, limits: ImageLimits, *, to_jpeg: bool) -> str:

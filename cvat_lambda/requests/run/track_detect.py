@@ -23,7 +23,8 @@ from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.retry import background_policy
-from cvat_lambda.images.encode import BMP
+from cvat_lambda.images.decode import opened
+from cvat_lambda.images.encode import BMP, PNG, encode
 from cvat_lambda.images.resize import resize
 from cvat_lambda.requests.run.shard_context import ShardRun, max_bmp_bytes
 from cvat_lambda.requests.run.track_objects import SeenShape, TrackedObject, box_of
@@ -100,10 +101,12 @@ class PeriodicDetector:
                 roi=None,
             )
             return encode_payload(fields), WHOLE_FRAME
-        is_for_tracker = frame.mime == BMP and len(frame.data) > max_bmp_bytes(self._spec)
-        if not frame.data or is_for_tracker:  # a native tracker gets no image
+        if not frame.data:  # a native tracker gets no image
             frame = read_frame(self._run, frame.number)
-        image = resize(frame.data, self._spec)
+        data = frame.data
+        if frame.mime == BMP and len(data) > max_bmp_bytes(self._spec):  # only the tracker takes it
+            data = _as_png(data)
+        image = resize(data, self._spec)
         fields = {} if threshold is None else {"threshold": threshold}
         images = {"image": image.data}
         return encode_payload(fields, images, binary=self._spec.binary), image.placement
@@ -165,6 +168,12 @@ def _match(
         (numbers[row], left[column], iou)
         for row, column, iou in best_pairs(boxes, found, same, least_iou=SAME_OBJECT_IOU)
     ]
+
+
+def _as_png(data: bytes) -> bytes:
+    """Return an image file as a PNG file. Raise FrameUnreadable."""
+    with opened(data) as image:
+        return encode(image, PNG, compress_level=1)
 
 
 def _miss(tracked: TrackedObject, frame: int) -> None:

@@ -18,6 +18,7 @@ from tests.integration.engine.videos import make_video
 
 from .conftest import CAR, MakeTask, Start, run, store_function
 from .function_server import FunctionServer, function_server, image_of
+from .test_reid import draw
 
 _listeners: list[list[Path]] = []
 
@@ -147,8 +148,52 @@ def test_frames_of_a_video_are_sent_as_bmp_to_a_function_that_takes_its_bytes(
     assert sent == [format_] * 4
 
 
-def test_detector_of_a_track_request_gets_no_bmp_files_if_only_the_tracker_takes_them(
+def test_region_of_a_video_is_sent_as_bmp_to_a_function_that_takes_its_bytes(
     transactional_db: None, function: FunctionServer, start: Start, alice: User, tmp_path: Path
+) -> None:
+    sent: list[tuple[str | None, tuple[int, int]]] = []
+
+    def behave(payload: dict[str, Any]) -> list[Any]:
+        image = image_of(payload)
+        sent.append((image.format, image.size))
+        return []
+
+    function.behave = behave
+    store_function(function.url, binary="true", accepts="image/jpeg,image/png,image/bmp")
+    task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=2)])
+    assert run(start(task_id=task.pk, roi=[8, 8, 40, 32])).done == 2
+    assert sent == [("BMP", (32, 24))] * 2
+
+
+def test_two_frames_of_a_video_fit_into_one_call_of_a_reid_function(
+    matcher: Function, function: FunctionServer, start: Start, alice: User, tmp_path: Path
+) -> None:
+    """One BMP file of 300 KB fits into 500 KB, two do not. PNG files of these frames are small."""
+    sent: list[str | None] = []
+
+    def behave(payload: dict[str, Any]) -> list[int]:
+        sent.extend(image_of(payload, name).format for name in ("image0", "image1"))
+        return [0]
+
+    function.behave = behave
+    content = matcher.metadata
+    content["metadata"]["annotations"] |= {"binary": "true", "accepts": "image/png,image/bmp"}
+    content["spec"]["triggers"]["http"]["attributes"]["maxRequestBodySize"] = 500_000
+    matcher.save()
+    video = make_video(tmp_path / "video.mp4", frames=3, size=(400, 250))
+    task = create_task(alice, "video", CAR, [video])
+    draw(task.pk, {frame: [10] for frame in range(3)})
+    assert run(start(task_id=task.pk, function_id="matcher")).done == 3
+    assert sent == ["PNG"] * 4
+
+
+def test_detector_of_a_track_request_gets_no_bmp_files_if_only_the_tracker_takes_them(
+    transactional_db: None,
+    function: FunctionServer,
+    start: Start,
+    alice: User,
+    tmp_path: Path,
+    videos: list[CountedVideo],
 ) -> None:
     """Otherwise they would become JPEG files, which lose details."""
     to_tracker, to_detector = set(), set()
@@ -169,7 +214,9 @@ def test_detector_of_a_track_request_gets_no_bmp_files_if_only_the_tracker_takes
         "accepts": "image/jpeg,image/png,image/bmp",
     }
     store_function(function.url, "tracker", kind="tracker", labels=[], binary="true", **follower)
-    task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=6)])
+    path = make_video(tmp_path / "video.mp4", frames=6)
+    task = create_task(alice, "video", CAR, [path])
+    videos.clear()
     with function_server() as detector:
         detector.behave = detect
         store_function(detector.url, "detector", binary="true", accepts="image/jpeg,image/png")
@@ -177,6 +224,7 @@ def test_detector_of_a_track_request_gets_no_bmp_files_if_only_the_tracker_takes
         request = run(start(task_id=task.pk, function_id="tracker", tracking=tracking))
     assert request.done == 6
     assert (to_tracker, to_detector) == ({"BMP"}, {"PNG"})
+    assert len(videos) == 1  # a frame is not read again for the detector
 
 
 def test_request_on_the_last_frames_of_a_video_does_not_decode_the_first(

@@ -71,6 +71,8 @@ def test_crop_holds_exactly_the_pixels_of_the_region() -> None:
         ("image/png", ("image/jpeg", "image/png"), "PNG"),
         ("image/png", ("image/webp",), "PNG"),  # `crop` does not write WebP, only `resize` does
         ("image/bmp", (), "PNG"),
+        ("image/bmp", ("image/jpeg", "image/png"), "PNG"),
+        ("image/bmp", ("image/jpeg", "image/png", "image/bmp"), "BMP"),
     ],
 )
 def test_crop_has_a_type_that_the_function_accepts(

@@ -83,6 +83,16 @@ def test_image_too_large_for_a_body_becomes_a_jpeg_if_accepted() -> None:
     assert len(resized.data) * 4 / 3 < 300_000 < len(data) * 4 / 3
 
 
+def test_two_images_of_a_reid_function_fit_into_one_body() -> None:
+    data = image("PNG", (400, 400))
+    declared: dict[str, Any] = {"accepts": ("image/png", "image/jpeg"), "max_body_bytes": 1_000_000}
+    reid = FunctionSpec(id="fn", kind=Kind.REID, name="Fn", **declared)
+    assert opened(resize(data, spec(**declared)).data).format == "PNG"
+    resized = resize(data, reid)
+    assert opened(resized.data).format == "JPEG"
+    assert 2 * len(resized.data) * 4 / 3 < 1_000_000 < 2 * len(data) * 4 / 3
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
 def test_resize_encodes_every_mode_as_jpeg(mode: str) -> None:
     buffer = io.BytesIO()
