@@ -100,6 +100,19 @@ def test_the_gpu_file_is_the_same_function_with_one_worker_and_one_gpu(folder: s
     assert gpu["spec"]["build"]["image"] == document["spec"]["build"]["image"] + ":latest-gpu"
 
 
+def test_every_function_takes_frames_of_videos_as_bmp_files() -> None:
+    """A worker needs more time to encode a PNG file than many a function needs for the frame."""
+    announced = {
+        file.relative_to(SERVERLESS).as_posix(): yaml.safe_load(file.read_text("utf-8"))["metadata"]
+        for file in SERVERLESS.glob("*/*/*/function*.yaml")
+    }
+    assert len(announced) > len(FOLDERS)
+    for name, metadata in announced.items():
+        annotations = metadata["annotations"]
+        assert annotations["binary"] == "true", name
+        assert "image/bmp" in annotations["accepts"].split(","), name
+
+
 #: the memories of its objects are in its one worker
 TRACKER = "pytorch/facebookresearch/sam2_tracker"
 
