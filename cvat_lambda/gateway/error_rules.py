@@ -28,6 +28,7 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
+from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.clean_text import clean_line
 
 _HANDLER_ERROR: Final = re.compile(r'Exception caught in handler - "(.*?)"(?:: |:\n|\s*$)', re.S)
@@ -54,6 +55,7 @@ class ResponseFacts:
     """The facts that the rules test, of an answer that is not a plain success."""
 
     function: str
+    kind: Kind  # of the function
     status: int
     text: str  # the body; bytes that are not UTF-8 are replaced
     platform_says: str  # the dashboard's own error; "": the function answered
@@ -232,7 +234,9 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="embedding unknown",
         fits=lambda facts: (
-            facts.status >= 400 and _error_object(facts).get("code") == EmbeddingUnknown.code
+            facts.kind is Kind.INTERACTOR
+            and facts.status >= 400
+            and _error_object(facts).get("code") == EmbeddingUnknown.code
         ),
         make=_says(EmbeddingUnknown, "does not have the embedding any more"),
         level=logging.DEBUG,  # of each key, each worker process answers so once
@@ -240,10 +244,13 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="tracker state unknown",
         fits=lambda facts: (
-            facts.status == 410
-            or (
-                facts.status >= 400
-                and _error_object(facts).get("code") == FunctionStateUnknown.code
+            facts.kind is Kind.TRACKER
+            and (
+                facts.status == 410
+                or (
+                    facts.status >= 400
+                    and _error_object(facts).get("code") == FunctionStateUnknown.code
+                )
             )
         ),
         make=_state_unknown,

@@ -115,6 +115,7 @@ def facts_of(
     text = answer.body[: 1 << 16].decode("utf-8", "replace").strip()
     return ResponseFacts(
         function=spec.id,
+        kind=spec.kind,
         status=answer.status,
         text=text,
         platform_says=_platform_says(text) if platform else "",

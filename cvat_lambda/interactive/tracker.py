@@ -26,6 +26,7 @@ from cvat_lambda.annotations.tracker_answer import (
 )
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import (
+    FunctionAnswerInvalid,
     FunctionError,
     FunctionFailed,
     FunctionStateUnknown,
@@ -194,6 +195,11 @@ class Objects:
             result = self._call.invoke(self._body(frames, shapes, states))
         except FunctionError as exc:
             _require_revision(spec, revisions, spec.revision, exc)
+            if isinstance(exc, FunctionStateUnknown) and not states:
+                raise FunctionAnswerInvalid(
+                    f"frame {frames[0].number}: function '{spec.id}' asks for a shape, but got it",
+                    **exc.details,
+                ) from exc
             raise
         _require_revision(spec, revisions, result.revision)
         return result

@@ -63,12 +63,12 @@ class Stepper:
         if not active:
             return Step(frames=tuple({} for _ in frames))
         try:
-            answered = ask(self._body(frames, active))
+            answered = self._asked(frames, active, ask)
         except FunctionStateUnknown as error:
             note, attempts = self._restart(error, active, ask)
             notes = (note,)
             active = {n: tracked for n, tracked in active.items() if not tracked.lost}
-            answered = ask(self._body(frames, active))
+            answered = self._asked(frames, active, ask)
         shapes, states = self._checked(answered, frames, active)
         if starting and isinstance(shapes[0], str):
             raise FunctionFailed(f"{self._run.function_name} failed: {shapes[0]}")
@@ -96,7 +96,7 @@ class Stepper:
         """
         for tracked in active.values():
             tracked.state, tracked.lost = None, False
-        _, states = self._checked(ask(self._body([frame], active)), [frame], active)
+        _, states = self._checked(self._asked([frame], active, ask), [frame], active)
         for tracked, state in zip(active.values(), states, strict=True):
             tracked.state, tracked.lost = state, state is None
 
@@ -128,6 +128,18 @@ class Stepper:
             ),
             len(by_frame),
         )
+
+    def _asked(self, frames: Sequence[Frame], active: Active, ask: Ask) -> UnitAnswer:
+        """Invoke the function. Raise FunctionStateUnknown only if a state was sent."""
+        try:
+            return ask(self._body(frames, active))
+        except FunctionStateUnknown as exc:
+            if any(tracked.state is not None for tracked in active.values()):
+                raise
+            raise FunctionAnswerInvalid(
+                f"{self._run.function_name}, frame {frames[0].number}: it asks for a shape, "
+                "but got it"
+            ) from exc
 
     def _body(self, frames: Sequence[Frame], active: Active) -> bytes:
         """Send ``shapes`` of the objects that start, ``states`` of the others, and the images.

@@ -344,6 +344,17 @@ def test_object_whose_handle_is_unknown_is_started_anew_from_its_last_shape(
     assert sent == [[RECT, RECT], [None, None], [RECT], [None, None]]
 
 
+@pytest.mark.parametrize("reply", [Reply(410, b""), Reply(500, b'{"code": "state_unknown"}')])
+def test_tracker_that_asks_for_a_shape_that_it_got_is_named_in_the_error(
+    api: Api, functions: Functions, task: Task, reply: Reply
+) -> None:
+    """The caller got status 410, and no state that it could send."""
+    functions.add("sam", lambda payload: reply, type="tracker", supported_shape_types="rectangle")
+    answer = api.call("sam", task=task.pk, frame=0, shapes=[RECT])
+    assert (answer.status_code, answer.json()["code"]) == (502, "function_answer_invalid")
+    assert "function 'sam' asks for a shape" in answer.json()["message"]
+
+
 def test_page_is_not_told_that_an_object_was_started_anew(
     api: Api, functions: Functions, task: Task
 ) -> None:

@@ -308,3 +308,14 @@ def test_function_that_knows_no_handle_fails_its_frames_with_this_reason(
     assert (request.done, request.failed) == (1, 2)
     codes = Outcome.objects.filter(request=request, status="failed").values_list("code", flat=True)
     assert set(codes) == {"state_unknown"}
+
+
+def test_frame_fails_if_the_function_asks_for_a_shape_that_it_got(
+    memory: Memory, function: FunctionServer, make_task: MakeTask, start: Start
+) -> None:
+    function.behave = lambda payload: Reply(410, b"")
+    task = make_task(2)
+    request = run(start(function_id="tracker", task_id=task.pk, tracking=follow(box(0, 5))))
+    outcome = Outcome.objects.get(request=request, frame=0)
+    assert (outcome.status, outcome.code) == ("failed", "function_answer_invalid")
+    assert "function 'tracker', frame 0: it asks for a shape" in outcome.message

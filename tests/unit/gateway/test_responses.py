@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -84,15 +85,28 @@ ANSWER_ROWS = [
     (431, "Too big request header", PayloadTooLarge),
     (401, "", FunctionUnavailable),
     (403, "", FunctionUnavailable),
-    (410, "", FunctionStateUnknown),
-    (500, '{"code": "state_unknown"}', FunctionStateUnknown),
-    (410, '{"code": "embedding_unknown"}', EmbeddingUnknown),
+    (410, "", FunctionRejected),
+    (410, '{"code": "state_unknown"}', FunctionRejected),
+    (410, '{"code": "embedding_unknown"}', FunctionRejected),
+    (500, '{"code": "state_unknown"}', FunctionFailed),
     (422, "at least one point is needed", FunctionRejected),
     (404, "no such model", FunctionRejected),
     (500, "something else", FunctionFailed),
     (302, "", FunctionAnswerInvalid),
     (200, "", FunctionAnswerInvalid),  # a batch that timed out, CORS without an Origin
     (204, "", FunctionAnswerInvalid),
+]
+
+
+# What only functions of one kind may answer: it is of something that only they are sent.
+KIND_ROWS = [
+    (Kind.TRACKER, 410, "", FunctionStateUnknown),
+    (Kind.TRACKER, 500, '{"code": "state_unknown"}', FunctionStateUnknown),
+    (Kind.TRACKER, 500, '{"code": "embedding_unknown"}', FunctionFailed),
+    (Kind.INTERACTOR, 410, '{"code": "embedding_unknown"}', EmbeddingUnknown),
+    (Kind.INTERACTOR, 500, '{"code": "embedding_unknown"}', EmbeddingUnknown),
+    (Kind.INTERACTOR, 410, "", FunctionRejected),
+    (Kind.REID, 410, "", FunctionRejected),
 ]
 
 
@@ -116,12 +130,25 @@ def test_error_of_a_function_or_a_proxy_is_typed(
     assert "'fn'" in caught.value.message
 
 
+@pytest.mark.parametrize(("kind", "status", "body", "error"), KIND_ROWS)
+def test_unknown_states_and_embeddings_are_errors_of_the_functions_that_have_them(
+    kind: Kind, status: int, body: str, error: type[LambdaError]
+) -> None:
+    spec = replace(SPEC, kind=kind)
+    with pytest.raises(error) as caught:
+        read_answer(spec, answer(status, body), sent_bytes=10, platform=False)
+    assert type(caught.value) is error
+
+
 def test_every_rule_fits_a_case_above() -> None:
     met = set()
-    for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):
-        for status, body, _ in cases:
-            facts = facts_of(SPEC, answer(status, body), sent_bytes=1, platform=platform)
-            met.add(next(row.name for row in ERROR_RULES if row.fits(facts)))
+    of_detectors = ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False))
+    tables = [(Kind.DETECTOR, *row, platform) for rows, platform in of_detectors for row in rows]
+    tables += [(*row, False) for row in KIND_ROWS]
+    for kind, status, body, _, platform in tables:
+        spec = replace(SPEC, kind=kind)
+        facts = facts_of(spec, answer(status, body), sent_bytes=1, platform=platform)
+        met.add(next(row.name for row in ERROR_RULES if row.fits(facts)))
     assert met == {row.name for row in ERROR_RULES}
 
 
@@ -181,8 +208,9 @@ def test_refusal_of_a_function_keeps_its_message(body: str, message: str) -> Non
 def test_unknown_tracker_states_keep_the_indices_of_their_objects(
     body: str, objects: list[int] | None
 ) -> None:
+    tracker = replace(SPEC, kind=Kind.TRACKER)
     with pytest.raises(FunctionStateUnknown) as caught:
-        read_answer(SPEC, answer(410, body), sent_bytes=1, platform=False)
+        read_answer(tracker, answer(410, body), sent_bytes=1, platform=False)
     assert caught.value.details.get("objects") == objects
 
 
