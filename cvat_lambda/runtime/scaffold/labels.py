@@ -54,11 +54,15 @@ def check_labels(names: Sequence[str]) -> tuple[str, ...]:
 
 def names_in(text: str) -> list[str]:
     """Return the names in Ultralytics' metadata: a Python dictionary or list as text."""
+    return _as_names(literal(text, "names of classes"))
+
+
+def literal(text: str, what: str) -> Any:
+    """Return a value of Ultralytics' metadata, which is Python text. Raise RuntimeFault."""
     try:
-        found = ast.literal_eval(text)
-    except (SyntaxError, ValueError) as exc:
-        raise RuntimeFault(f"the file's names of classes cannot be read: {text[:80]!r}") from exc
-    return _as_names(found)
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as exc:
+        raise RuntimeFault(f"the file's {what} cannot be read: {text[:80]!r}") from exc
 
 
 def skeleton(name: str, points: Sequence[str]) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _labels_in_file(path: Path) -> list[str]:
     yaml: Any = importlib.import_module("yaml")
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, RecursionError) as exc:
         raise RuntimeFault(f"{path} is not YAML: {exc}") from exc
     names = content.get("names") if isinstance(content, dict) else None
     if names is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +28,7 @@ _THRESHOLD: Final = 0.25
 _SIDE: Final = 640
 _STRIDE: Final = 32
 _MAX_SIDE: Final = 16384
+_MAX_KEYPOINTS: Final = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +121,8 @@ def _size(metadata: Mapping[str, str]) -> list[int]:
 def _numbers(text: str | None, *, default: int) -> list[int]:
     """Return one number of pixels, or a list of them, as the exporter wrote it."""
     try:
-        found = ast.literal_eval(text) if text else default
-    except (SyntaxError, ValueError):
+        found = label_names.literal(text, "size") if text else default
+    except RuntimeFault:
         found = default
     numbers = found if isinstance(found, (list, tuple)) else [found]
     if not numbers or not all(_is_pixels(number) for number in numbers):
@@ -136,19 +136,30 @@ def _is_pixels(number: object) -> bool:
 
 def _keypoints(options: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of a pose's points: given, in the file, COCO's, or numbers."""
-    shape = ast.literal_eval(metadata["kpt_shape"]) if "kpt_shape" in metadata else None
+    count = _count_of_keypoints(metadata["kpt_shape"]) if "kpt_shape" in metadata else None
     if options["keypoints"] is not None:
         points = label_names.read_labels(options["keypoints"])
-        if shape is not None and len(points) != shape[0]:
-            raise RuntimeFault(f"the network has {shape[0]} points, --keypoints has {len(points)}")
+        if count is not None and len(points) != count:
+            raise RuntimeFault(f"the network has {count} points, --keypoints has {len(points)}")
         return points
     if "kpt_names" in metadata:
-        named = ast.literal_eval(metadata["kpt_names"])
-        each = next(iter(named.values())) if isinstance(named, dict) else named
-        if shape is None or len(each) == shape[0]:
+        named = label_names.literal(metadata["kpt_names"], "names of keypoints")
+        each = next(iter(named.values()), ()) if isinstance(named, dict) else named
+        if not isinstance(each, (list, tuple)):
+            raise RuntimeFault("the file's names of keypoints are not a list")
+        if count is None or len(each) == count:
             return label_names.check_labels([str(point) for point in each])
-    if shape is None:
+    if count is None:
         raise RuntimeFault("the file does not state its keypoints: name them with --keypoints")
-    if shape[0] == len(label_names.COCO_KEYPOINTS):
+    if count == len(label_names.COCO_KEYPOINTS):
         return label_names.COCO_KEYPOINTS
-    return tuple(str(number) for number in range(1, shape[0] + 1))
+    return tuple(str(number) for number in range(1, count + 1))
+
+
+def _count_of_keypoints(text: str) -> int:
+    """Return the first of two numbers; the second one is that of the values of a point."""
+    shape = label_names.literal(text, "number of keypoints")
+    count = shape[0] if isinstance(shape, (list, tuple)) and shape else None
+    if type(count) is not int or not 0 < count <= _MAX_KEYPOINTS:
+        raise RuntimeFault(f"the file's number of keypoints cannot be read: {text[:80]!r}")
+    return count

@@ -42,6 +42,7 @@ def test_labels_are_separated_by_commas() -> None:
         ("data.yaml", "names: {0: car, 2: bus}\n", "not numbered from 0 without a gap"),
         # A number and a text as keys ended the command with a traceback.
         ("data.yaml", "names: {0: car, x: bus}\n", "not numbered from 0 without a gap"),
+        ("data.yaml", "names: " + "[" * 5000, "is not YAML"),
     ],
 )
 def test_file_without_usable_labels_is_refused(
@@ -56,8 +57,13 @@ def test_file_without_usable_labels_is_refused(
 
 def test_names_of_classes_are_read_from_the_metadata_of_a_model() -> None:
     assert names_in("{0: 'car', 1: 'bus'}") == ["car", "bus"]
+
+
+# The last two ended the command with a traceback: a list as a key, and signs without end.
+@pytest.mark.parametrize("text", ["{0: 'car'", "car", "{[]: 'car'}", "-" * 100_000 + "1"])
+def test_names_of_classes_that_are_not_python_are_refused(text: str) -> None:
     with pytest.raises(RuntimeFault, match="names of classes cannot be read"):
-        names_in("{0: 'car'")
+        names_in(text)
 
 
 @pytest.mark.parametrize("points", [COCO_KEYPOINTS, ("nose",), ('left "ear"', "a<b", "c&d") * 3])
