@@ -95,10 +95,16 @@ def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
     return by_columns.reshape(width, height).T
 
 
+def outline_length(points: Sequence[float]) -> float:
+    """Return the length of a polygon's outline in pixels: columns and rows that it crosses."""
+    vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    return float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
+
+
 def _encode(points: Sequence[float], width: int, height: int) -> dict[str, Any]:
     """Return the pixels of a polygon as COCO's compressed run lengths. Raise ShapeError."""
     vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
+    length = outline_length(points)
     if length > MAX_OUTLINE:
         raise ShapeError(f"the polygon's outline of {length:.0f} pixels is too long for a mask")
     encoded: dict[str, Any] = coco.frPyObjects([vertices.ravel().tolist()], height, width)[0]

@@ -152,7 +152,7 @@ def test_click_through_an_agent_returns_a_mask(
     path = f"/api/lambda/functions/native-{function}"
     whole = owner.post(path, {"task": task.pk, "frame": 1, **prompt})
     assert whole.status_code == 200, whole.text
-    assert whole.json() == {"mask": [[1, 1, 1], [1, 1, 1]], "bounds": [20, 30, 22, 31]}
+    assert whole.json() == {"mask": [[255] * 3, [255] * 3], "bounds": [20, 30, 22, 31]}
     part = owner.post(path, {"task": task.pk, "frame": 1, "roi": [10, 20, 50, 40], **prompt})
     assert part.json() == whole.json()
 

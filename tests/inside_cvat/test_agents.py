@@ -223,7 +223,7 @@ def test_idle_agent_answers_calls_of_detectors_interactors_and_trackers_at_once(
     assert (shape["type"], shape["points"][1:]) == ("rectangle", [1, 40, 30])
     prompt = {"pos_points": [[20, 30]], "neg_points": [], "obj_bbox": []}
     clicked = call("interactor", frame=1, **prompt)
-    assert clicked == {"mask": [[1, 1, 1], [1, 1, 1]], "bounds": [20, 30, 22, 31]}
+    assert clicked == {"mask": [[255] * 3, [255] * 3], "bounds": [20, 30, 22, 31]}
     begun = call("tracker", frame=0, shapes=[{"type": "rectangle", "points": [5, 5, 20, 20]}])
     moved = call("tracker", frame=1, states=begun["states"])
     assert moved["shapes"] == [{"type": "rectangle", "points": [6, 5, 21, 20]}]
