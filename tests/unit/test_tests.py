@@ -85,10 +85,11 @@ def private_members(source: Source) -> list[str]:
 def patched_members(source: Source) -> list[str]:
     """Return patches of the app's functions, methods and objects. Constants may be patched."""
     ours = {
-        alias.asname or alias.name
+        alias.asname or alias.name.partition(".")[0]
         for node in source.nodes
-        if isinstance(node, ast.ImportFrom) and APP.match(f"{node.module}.")
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
+        if APP.match(f"{getattr(node, 'module', alias.name)}.")
     }
     found = []
     for node in source.nodes:
@@ -102,11 +103,13 @@ def patched_members(source: Source) -> list[str]:
             ]
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        if node.func.attr not in ("setattr", "patch", "object"):
+        if node.func.attr not in ("setattr", "delattr", "patch", "object"):
             continue
-        if re.search(r"\.setattr$|\bmock\.patch$|\.patch\.object$", ast.unparse(node.func)):
+        patch = r"\.(set|del)attr$|\bmock\.patch$|\.patch\.object$"
+        if re.search(patch, ast.unparse(node.func)):
             target, *rest = (ast.unparse(argument).strip("'") for argument in node.args)
-            name = rest[0] if len(rest) > 1 else target.rpartition(".")[2]
+            is_apart = len(rest) > 1 or (node.func.attr == "delattr" and rest)
+            name = rest[0] if is_apart else target.rpartition(".")[2]
             is_ours = bool(APP.match(target)) or target.partition(".")[0] in ours
             if is_ours and not name.isupper():
                 found.append(f"{target} {name}")
@@ -185,6 +188,9 @@ def test_no_test_breaks_a_rule(rule: Rule) -> None:
         (patched_members, "monkeypatch.setattr('cvat_lambda.gateway.payload.encode', 1)"),
         (patched_members, "from cvat_lambda import checks\nmonkeypatch.setattr(checks, 'run', 1)"),
         (patched_members, "from cvat_lambda import checks\nchecks.run = list"),
+        (patched_members, "import cvat_lambda.checks as c\nmonkeypatch.setattr(c, 'run', 1)"),
+        (patched_members, "import common.images\ncommon.images.crop = list"),
+        (patched_members, "from cvat_lambda import checks\nmonkeypatch.delattr(checks, 'run')"),
         (servers, "from http.server import ThreadingHTTPServer"),
         (waits, "def wait_for(): ..."),
         (waits, "while time.monotonic() < end:\n    time.sleep(1)"),
