@@ -25,7 +25,7 @@ from cvat_lambda.requests.run.results import (
     UnitAnswer,
     failed,
 )
-from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.run.shard_context import ShardRun, max_call_bytes
 from cvat_lambda.requests.store.models import FrameStatus
 
 
@@ -54,7 +54,7 @@ class DetectWork(SingleInvocationWork):
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
         """Group consecutive frames, up to the function's limits of count and bytes."""
         group: list[Frame] = []
-        room = self._run.spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
+        room = max_call_bytes(self._run.spec)
         for frame in frames:
             if isinstance(frame, UnreadableFrame):
                 yield failed(frame.number, frame.error, attempts=0, duration_s=0.0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Engine, Frame, Task, UnreadableFrame
 from cvat_lambda.errors import FunctionError
@@ -123,6 +124,15 @@ def max_bmp_bytes(spec: FunctionSpec) -> int:
     if spec.binary and BMP in spec.accepts:
         return min(MAX_BMP_BYTES, max_image_bytes(spec))
     return 0
+
+
+def max_call_bytes(spec: FunctionSpec) -> int:
+    """Return how many bytes of images a call of several frames may have.
+
+    While the function works on them, the images of the next calls wait in memory.
+    """
+    fits = spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
+    return min(fits, settings.READ_AHEAD_BYTES // 2)
 
 
 def replaced_label_ids(spec: FunctionSpec, params: Params, task: Task) -> frozenset[int] | None:

@@ -24,7 +24,7 @@ from cvat_lambda.requests.run.results import (
     Work,
     failed,
 )
-from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.run.shard_context import ShardRun, max_call_bytes
 from cvat_lambda.requests.run.track_detect import PeriodicDetector
 from cvat_lambda.requests.run.track_finish import TrackWriter
 from cvat_lambda.requests.run.track_objects import (
@@ -148,7 +148,7 @@ class TrackWork(Work):
         A frame on which objects start begins a clip. A frame with a detection ends one.
         """
         spec = self._run.spec
-        room = spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
+        room = max_call_bytes(spec)
         clip: list[Frame] = []
         first = 0  # index of the clip's first visit
         for (index, visit), frame in visited:

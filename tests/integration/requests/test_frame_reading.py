@@ -9,9 +9,11 @@ from typing import Any
 import av
 import pytest
 from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
+from cvat_lambda.images.encode import bmp_bytes
 from cvat_lambda.requests.store.tracking import StartDetector, Tracking
 from tests.audit_hooks import OBSTACLE, add_hook
 from tests.integration.engine.videos import make_video
@@ -19,6 +21,7 @@ from tests.integration.engine.videos import make_video
 from .conftest import CAR, MakeTask, Start, run, store_function
 from .function_server import FunctionServer, function_server, image_of
 from .test_reid import draw
+from .test_track import box, follow
 
 _listeners: list[list[Path]] = []
 
@@ -163,6 +166,44 @@ def test_region_of_a_video_is_sent_as_bmp_to_a_function_that_takes_its_bytes(
     task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=2)])
     assert run(start(task_id=task.pk, roi=[8, 8, 40, 32])).done == 2
     assert sent == [("BMP", (32, 24))] * 2
+
+
+@pytest.mark.parametrize("kind", ["detector", "tracker"])
+def test_frames_of_one_call_have_at_most_half_of_the_bytes_that_may_wait(
+    transactional_db: None,
+    function: FunctionServer,
+    start: Start,
+    alice: User,
+    settings: Settings,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    """16 BMP files of 1920 x 1080 pixels have 100 MB, and several such calls are in memory."""
+    settings.CVAT_LAMBDA_READ_AHEAD_BYTES = 4 * bmp_bytes(64, 48)
+    sent: list[int] = []
+    car = {"type": "rectangle", "points": [4, 4, 20, 20]}
+
+    def behave(payload: dict[str, Any]) -> Any:
+        count = len(payload["images"])
+        sent.append(count)
+        if kind == "detector":
+            return {"results": [[]] * count}
+        return {"results": [[car]] * count, "states": [{"seen": True}]}
+
+    function.behave = behave
+    more: dict[str, Any] = {"max_batch": "4"} if kind == "detector" else {"max_frames": "4"}
+    store_function(
+        function.url,
+        kind=kind,
+        binary="true",
+        accepts="image/png,image/bmp",
+        supported_shape_types="rectangle",
+        **more,
+    )
+    task = create_task(alice, "video", CAR, [make_video(tmp_path / "video.mp4", frames=8)])
+    more_of_start = {"tracking": follow(box(0, 5))} if kind == "tracker" else {}
+    assert run(start(task_id=task.pk, **more_of_start)).done == 8
+    assert sent == [2] * 4
 
 
 def test_two_frames_of_a_video_fit_into_one_call_of_a_reid_function(
