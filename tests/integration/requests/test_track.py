@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from cvat_lambda.annotations.types import LabeledData, Shape, Track
+from cvat_lambda.annotations.types import LabeledData, Shape, Source, Track
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data
@@ -64,15 +64,15 @@ def paths(task_id: int) -> list[Path]:
     )
 
 
-def draw(task_id: int, frame: int, left: float) -> int:
-    """Add a manual rectangle. Return its id."""
+def draw(task_id: int, frame: int, left: float, *, source: Source = "manual") -> int:
+    """Add a rectangle. Return its id."""
     label = get_engine().task(task_id).labels[0].id or 0
     shape = Shape(
         type="rectangle",
         frame=frame,
         label_id=label,
         points=(left, 10, left + 6, 14),
-        source="manual",
+        source=source,
     )
     with get_engine().atomic():
         change = Change(task_id=task_id, frames=(frame,), add=LabeledData(shapes=(shape,)))
