@@ -129,6 +129,17 @@ def waits(source: Source) -> list[str]:
     return found + [loop for loop in loops if "time.sleep(" in loop and "time.monotonic()" in loop]
 
 
+def timed_asserts(source: Source) -> list[str]:
+    """Return asserts that something took little time: a slow machine would fail them.
+
+    A wait that must not happen is made so long that pytest ends the test.
+    """
+    asserts = [ast.unparse(node) for node in source.nodes if isinstance(node, ast.Assert)]
+    return [
+        text for text in asserts if re.search(r"\.(monotonic|perf_counter|time)\(\) - .*<", text)
+    ]
+
+
 def served_functions(source: Source) -> list[str]:
     """Return constants ``FUNCTIONS`` of tests/functions that are no tuple.
 
@@ -166,6 +177,7 @@ EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
         "integration/requests/test_random_kills.py": "each round injects a fault or recovers",
     },
     served_functions: {},
+    timed_asserts: {},
 }
 
 
@@ -194,6 +206,7 @@ def test_no_test_breaks_a_rule(rule: Rule) -> None:
         (servers, "from http.server import ThreadingHTTPServer"),
         (waits, "def wait_for(): ..."),
         (waits, "while time.monotonic() < end:\n    time.sleep(1)"),
+        (timed_asserts, "assert time.monotonic() - began < 60"),
         (served_functions, "FUNCTIONS = 'openvino-mobile-sam'"),
     ],
 )

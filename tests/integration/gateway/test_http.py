@@ -6,7 +6,6 @@ import shutil
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -240,11 +239,9 @@ def test_call_in_flight_is_cancelled_from_another_thread(
 
     thread = threading.Thread(target=abandon)
     thread.start()
-    started = time.monotonic()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled):  # before the function has answered, and before the timeout
         post(connections, nuclio, timeout_s=20, cancel=cancel)
     thread.join()
-    assert time.monotonic() - started < 25  # the function would have taken 30 s
     assert post(connections, nuclio).body == b"[]"  # the pool still works
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -104,13 +103,12 @@ def webhook_jobs() -> list[str]:
 
 
 def test_failed_webhook_is_retried_by_recovery(
-    receiver: Receiver, ended: Callable[[], Request]
+    receiver: Receiver, ended: Callable[[], Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(webhook, "FIRST_PAUSE_S", 3600.0)  # nothing waits for it
     receiver.statuses = [500, 503]
     request = ended()
-    began = time.monotonic()
     assert not webhook.deliver(request.pk)
-    assert time.monotonic() - began < webhook.FIRST_PAUSE_S / 2
     assert not webhook.deliver(request.pk)  # it is not due yet
     assert len(receiver.bodies) == 1
     due_now()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -131,8 +130,8 @@ def send_slowly(connection: Connection) -> None:
 
 
 def send_nothing(connection: Connection) -> None:
-    """Send nothing for 60 s, or until the server stops."""
-    connection.server.released.wait(60)
+    """Send nothing for an hour, or until the server stops."""
+    connection.server.released.wait(3600)
 
 
 def test_many_downloads_do_not_delay_logs_and_deployments(functions: Path, state: Path) -> None:
@@ -171,9 +170,7 @@ def test_download_does_not_delay_the_end_of_the_runtime(
         with running([functions], state) as runtime:
             wait_for("download", lambda: runtime.log("one"), lambda log: "fetching" in log)
             threading.Event().wait(1)
-            began = time.monotonic()
-            assert runtime.stop() == 0
-            assert time.monotonic() - began < 20
+            assert runtime.stop() == 0  # it waits 60 s, the download would take much longer
 
 
 def test_second_ctrl_c_ends_all_processes_at_once(functions: Path, state: Path) -> None:

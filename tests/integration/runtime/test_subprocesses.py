@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -58,10 +57,8 @@ def test_status_of_a_killed_command_names_the_signal() -> None:
 def test_descendants_of_an_ended_command_are_killed(tmp_path: Path) -> None:
     left = "echo $$ >pid; while :; do echo more; sleep 0.01; done"
     script = f"sh -c '{left}' & until [ -s pid ]; do sleep 0.01; done; echo done"
-    began = time.monotonic()
     done = run_child(["sh", "-c", script], env=PATH, cwd=tmp_path)
     assert (done.status, "done" in done.lines) == (0, True)
-    assert time.monotonic() - began < 60
     wait_for_exit([int((tmp_path / "pid").read_text())])
 
 
