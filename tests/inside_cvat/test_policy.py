@@ -334,6 +334,28 @@ def test_call_is_refused_at_once_when_a_right_is_taken_although_permissions_are_
     assert status() == 200
 
 
+def test_call_without_a_session_or_of_a_deactivated_user_is_refused_although_permissions_are_kept(
+    cvat: CvatScenarios, settings: Settings, cars: None
+) -> None:
+    from rest_framework.test import APIClient
+
+    settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
+    bob = cvat.people["bob"]
+    task_id = cvat.task(frames=1)
+    models.Task.objects.filter(pk=task_id).update(assignee=bob)
+    body = {"task": task_id, "frame": 0}
+    here, elsewhere = APIClient(), APIClient()
+    for client in (here, elsewhere):
+        client.force_login(bob)
+        assert client.post(CALLS, body, format="json").status_code == 200
+    here.session.flush()
+    assert here.post(CALLS, body, format="json").status_code == 401
+    assert elsewhere.post(CALLS, body, format="json").status_code == 200
+    bob.is_active = False
+    bob.save()
+    assert elsewhere.post(CALLS, body, format="json").status_code == 401
+
+
 def test_kept_questions_are_bounded_and_the_newest_one_is_kept(settings: Settings) -> None:
     settings.CVAT_LAMBDA_KEPT_PERMISSIONS_S = 3600.0
     kept = policy.AllowedQuestions()
