@@ -33,14 +33,14 @@ def mask_of_shapes(answer: object, *, image_size: tuple[int, int]) -> dict[str, 
     """
     raw_shapes = read_list(read_object(answer).get("shapes"), field="shapes")
     whole: Bitmap = np.zeros((image_size[1], image_size[0]), dtype=np.bool_)
-    left = MOST_COVERED * max(whole.size, _SMALL)
+    remaining = MOST_COVERED * max(whole.size, _SMALL)
     for index, raw in enumerate(raw_shapes):
         kind, points = _read(read_object(raw, item=index, field="shapes"), index, image_size)
         window = _window(kind, points, image_size)
         if window is None:
             continue
-        left -= _pixels(kind, points, window)
-        if left < 0:
+        remaining -= _pixels(kind, points, window)
+        if remaining < 0:
             raise AnswerError(
                 f"the boxes and outlines of the shapes have more than {MOST_COVERED} times the"
                 " pixels of the image",
